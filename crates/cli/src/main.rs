@@ -1,0 +1,3 @@
+//! The `kiste` binary.
+
+fn main() {}

@@ -1,0 +1,100 @@
+//! The one error of the engine: what went wrong, of which kind, and what to do about it. The faces decide from the
+//! kind alone which exit code or HTTP status follows; message texts follow Docker's where clients match on them.
+
+use std::fmt;
+
+/// What class of failure it is; each face maps it to its own codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request contradicts itself or names something malformed (HTTP 400).
+    Invalid,
+    /// The named object does not exist (HTTP 404).
+    NotFound,
+    /// The object is in a state that forbids the verb, or a name is taken (HTTP 409).
+    Conflict,
+    /// Nothing to do: already started, already stopped (HTTP 304).
+    NotModified,
+    /// The caller may not do that (HTTP 403).
+    Forbidden,
+    /// The container's program cannot be executed: permission, format, a directory (exit code 126).
+    NotExecutable,
+    /// The container's program, its interpreter or its loader does not exist (exit code 127).
+    CommandNotFound,
+    /// Recognised but not available here; the message names what is missing (HTTP 501).
+    NotImplemented,
+    /// Everything else: a system call failed, the disk is full (HTTP 500).
+    Internal,
+}
+
+/// An engine failure: one line for the user, a kind for the face, and where possible a hint.
+#[derive(Clone, Debug)]
+pub struct Error {
+    /// The class of failure.
+    pub kind: ErrorKind,
+    /// One line, without a final full stop, naming the step and its arguments.
+    pub message: String,
+    /// What the user can do about it.
+    pub hint: Option<String>,
+}
+
+/// The engine's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error { kind, message: message.into(), hint: None }
+    }
+
+    /// An [`ErrorKind::Invalid`] error.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Invalid, message)
+    }
+
+    /// An [`ErrorKind::NotFound`] error.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::NotFound, message)
+    }
+
+    /// An [`ErrorKind::Conflict`] error.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Conflict, message)
+    }
+
+    /// An [`ErrorKind::NotImplemented`] error.
+    pub fn not_implemented(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::NotImplemented, message)
+    }
+
+    /// An [`ErrorKind::Internal`] error.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Internal, message)
+    }
+
+    /// The same error with a hint.
+    #[must_use]
+    pub fn hinted(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Names the step that a lower layer's error happened in.
+pub trait Context<T> {
+    /// Turns any error into an [`ErrorKind::Internal`] one: `STEP: CAUSE`.
+    fn step(self, step: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: fmt::Display> Context<T> for std::result::Result<T, E> {
+    fn step(self, step: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|cause| Error::internal(format!("{}: {cause}", step())))
+    }
+}

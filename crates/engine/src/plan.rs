@@ -1,0 +1,85 @@
+//! The launch plan: everything that the monitor needs to start, watch and end one container, computed by `start` from
+//! the container's record and written to the state directory, so that the monitor needs neither database nor image
+//! store. Knows no kernel call: the sandbox carries the plan out.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Healthcheck, LogConfig, Map, RestartPolicy};
+
+/// What the monitor carries out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// Container id.
+    pub id: String,
+    /// Container name, for events.
+    pub name: String,
+    /// Image as the user named it, for events.
+    pub image: String,
+    /// User labels, for events.
+    pub labels: Map<String>,
+    /// The OCI configuration of the container.
+    pub spec: oci_spec::runtime::Spec,
+    /// `user[:group]` still to be looked up in the container's own `/etc/passwd` and `/etc/group`.
+    pub user: String,
+    /// Supplementary groups by name or number, looked up like `user`.
+    pub groups: Vec<String>,
+    /// The root file system.
+    pub rootfs: Rootfs,
+    /// The seccomp filter.
+    pub seccomp: Seccomp,
+    /// Keep standard input open.
+    pub open_stdin: bool,
+    /// Close standard input after the first client.
+    pub stdin_once: bool,
+    /// Run the built-in init as PID 1.
+    pub init: bool,
+    /// Log driver.
+    pub log: LogConfig,
+    /// Where the log goes.
+    pub log_path: PathBuf,
+    /// Health check, if any.
+    pub health: Option<Healthcheck>,
+    /// Shell of `CMD-SHELL` health checks.
+    pub shell: Vec<String>,
+    /// What happens when the process ends.
+    pub restart: RestartPolicy,
+    /// Remove the container when it ends for good.
+    pub auto_remove: bool,
+    /// Signal that asks the process to end.
+    pub stop_signal: i32,
+    /// Seconds before `stop` kills; negative waits for ever.
+    pub stop_timeout: i64,
+}
+
+/// How the root file system is made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rootfs {
+    /// Overlay: read-only layers, topmost first, under one writable directory.
+    Overlay {
+        /// Layer directories, topmost first.
+        lower: Vec<PathBuf>,
+        /// What the container changes.
+        upper: PathBuf,
+        /// Overlay's own work directory.
+        work: PathBuf,
+        /// Paths inside that are hidden behind an empty read-only directory (`host:` images: our own root and state).
+        hidden: Vec<PathBuf>,
+    },
+    /// A directory as it is.
+    Directory(PathBuf),
+}
+
+/// Which seccomp filter the process gets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seccomp {
+    /// The built-in default profile for the container's capabilities.
+    Default,
+    /// None.
+    Unconfined,
+    /// The profile in the OCI configuration (`linux.seccomp`).
+    Profile,
+}

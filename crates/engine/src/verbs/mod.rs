@@ -1,0 +1,32 @@
+//! One verb, one file. Every verb is a method of [`crate::Engine`]. `name` arguments take a name, an id or an
+//! unambiguous prefix of an id.
+
+mod create;
+mod events;
+mod exec;
+mod explain;
+mod images;
+mod info;
+mod inspect;
+mod lifecycle;
+mod list;
+mod logs;
+mod remove;
+mod start;
+mod stats;
+mod top;
+mod update;
+mod volumes;
+
+pub use events::EventsRequest;
+pub use explain::Explanation;
+pub use images::{ImageRow, ImportRequest, PullProgress, PullRequest, RemovedImage};
+pub use inspect::ContainerInspect;
+pub use lifecycle::WaitCondition;
+pub use list::{ContainerRow, ListRequest};
+pub use logs::{LogEntry, LogsRequest, Stream};
+pub use remove::{PruneReport, RemoveOptions};
+pub use start::{Attach, StartOptions};
+pub use stats::Stats;
+pub use top::Top;
+pub use update::UpdateRequest;

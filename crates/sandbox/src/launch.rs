@@ -1,0 +1,123 @@
+//! Starting processes: the first one of a container ([`create`], then [`Created::start`]) and further ones ([`exec`]).
+//! The caller must be single-threaded: the child goes on as a copy of it until it executes the container's program.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Process, Spec};
+
+use crate::{cgroup, seccomp};
+
+/// Everything that a container's first process is made from.
+pub struct Launch<'a> {
+    /// The configuration. `root.path` is ignored in favour of `rootfs`.
+    pub spec: &'a Spec,
+    /// The root file system.
+    pub rootfs: Rootfs,
+    /// `user[:group]` by name or number, looked up in the container's own files; empty: `spec.process.user`.
+    pub user: &'a str,
+    /// Supplementary groups by name or number, looked up likewise.
+    pub groups: &'a [String],
+    /// The filter to load last, if any.
+    pub seccomp: Option<&'a seccomp::Program>,
+    /// Standard streams of the process.
+    pub stdio: Stdio<'a>,
+    /// The cgroup, already made and limited by the caller, who also removes it.
+    pub cgroup: Option<&'a cgroup::Cgroup>,
+    /// Run the built-in init as PID 1 (reaps, forwards signals), the program as its child.
+    pub init: bool,
+    /// Empty read-only directory that hides masked directories, and where `tmpfs`es are needed nothing else.
+    pub state: PathBuf,
+}
+
+/// The root file system to be made.
+pub enum Rootfs {
+    /// Overlay over idmapped layers; see DESIGN "Layers".
+    Overlay {
+        /// Layer directories, topmost first.
+        lower: Vec<PathBuf>,
+        /// Writable directory, in the container's own ids.
+        upper: PathBuf,
+        /// Work directory on the same file system.
+        work: PathBuf,
+        /// Absolute paths inside that are hidden behind an empty directory.
+        hidden: Vec<PathBuf>,
+    },
+    /// A directory, bind-mounted (idmapped where the configuration asks).
+    Directory(PathBuf),
+}
+
+/// Standard streams.
+pub enum Stdio<'a> {
+    /// These descriptors become 0, 1 and 2.
+    Fds([BorrowedFd<'a>; 3]),
+    /// A new terminal of the container's own devpts; its master comes back in [`Created::terminal`].
+    Terminal {
+        /// Initial rows and columns; zero: the kernel's.
+        rows: u16,
+        /// Initial columns.
+        columns: u16,
+    },
+}
+
+/// A container that is ready: everything is in place, its program is not executed yet.
+pub struct Created {
+    /// The first process, as the host numbers it.
+    pub pid: i32,
+    /// Its descriptor; readable once it has ended.
+    pub pidfd: OwnedFd,
+    /// Master of its terminal.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Why a process did not come to life.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program, its interpreter or its loader does not exist; the text says which.
+    #[error("{0}")]
+    CommandNotFound(String),
+    /// The program cannot be executed (permission, format, a directory); the text says why.
+    #[error("{0}")]
+    NotExecutable(String),
+    /// The configuration is malformed or contradictory; the text names the field.
+    #[error("{0}")]
+    Invalid(String),
+    /// A step failed: the text names step, arguments and cause.
+    #[error("{0}")]
+    Step(String),
+}
+
+/// Makes the container up to, but not including, the execution of its program.
+pub fn create(_launch: &Launch<'_>) -> Result<Created, Error> {
+    todo!()
+}
+
+impl Created {
+    /// Lets the program be executed; returns once `execve` has succeeded or failed.
+    pub fn start(&mut self) -> Result<(), Error> {
+        todo!()
+    }
+}
+
+/// One more process in a running container.
+pub struct Exec<'a> {
+    /// First process of the container.
+    pub target: BorrowedFd<'a>,
+    /// Its number on the host.
+    pub target_pid: i32,
+    /// What to run.
+    pub process: &'a Process,
+    /// `user[:group]` still to be looked up in the container; empty: `process.user`.
+    pub user: &'a str,
+    /// The filter to load last, if any.
+    pub seccomp: Option<&'a seccomp::Program>,
+    /// Standard streams.
+    pub stdio: Stdio<'a>,
+    /// The container's cgroup, in which the process starts.
+    pub cgroup: Option<&'a cgroup::Cgroup>,
+}
+
+/// Runs one more process; returns once its program has been executed.
+pub fn exec(_exec: &Exec<'_>) -> Result<Created, Error> {
+    todo!()
+}

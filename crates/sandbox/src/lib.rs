@@ -1,0 +1,6 @@
+//! From an OCI runtime configuration to a running process and back: namespaces, cgroups, root file system, seccomp,
+//! capabilities, devices, terminal. Knows nothing of images, networks, HTTP and databases.
+
+pub mod cgroup;
+pub mod launch;
+pub mod seccomp;
