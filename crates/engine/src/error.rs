@@ -98,3 +98,22 @@ impl<T, E: fmt::Display> Context<T> for std::result::Result<T, E> {
         self.map_err(|cause| Error::internal(format!("{}: {cause}", step())))
     }
 }
+
+impl From<records::rusqlite::Error> for Error {
+    fn from(cause: records::rusqlite::Error) -> Self {
+        Error::internal(format!("database: {cause}"))
+    }
+}
+
+impl From<image::store::Error> for Error {
+    fn from(cause: image::store::Error) -> Self {
+        use image::store::Error as E;
+        let message = cause.to_string();
+        match cause {
+            E::NotFound(_) => Error::not_found(message).hinted("`kiste images` lists the images that are here"),
+            E::Untrusted(_) | E::Invalid(_) | E::Platform(_) => Error::invalid(message),
+            E::Conflict(_) => Error::conflict(message),
+            _ => Error::internal(message),
+        }
+    }
+}

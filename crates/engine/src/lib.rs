@@ -1,14 +1,22 @@
 //! Every verb of the product as a plain function from a typed request to a typed answer, and the monitor that owns one
 //! container. The faces (command line, HTTP) only translate: this crate knows no clap, no HTTP and no terminal.
 
+mod clock;
 pub mod error;
+mod events;
 pub mod model;
 pub mod monitor;
 pub mod plan;
 pub mod session;
+mod spec;
+mod table;
 mod verbs;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use records::rusqlite::{Connection, Transaction};
+use records::{Durability, Records};
 
 pub use error::{Context, Error, ErrorKind, Result};
 pub use session::Session;
@@ -43,18 +51,25 @@ impl Paths {
     pub fn events(&self) -> PathBuf {
         self.root.join("events.log")
     }
+
+    /// Directory of a volume; its data is in `_data` below.
+    pub fn volume(&self, name: &str) -> PathBuf {
+        self.root.join("volumes").join(name)
+    }
 }
 
 /// The engine over one root and one state directory. Cheap to open: directories are made and the database is opened on
 /// first use.
 pub struct Engine {
     paths: Paths,
+    records: Mutex<Option<Records>>,
+    notices: Mutex<Vec<String>>,
 }
 
 impl Engine {
     /// An engine over these directories. Nothing is touched yet.
     pub fn new(paths: Paths) -> Self {
-        Engine { paths }
+        Engine { paths, records: Mutex::new(None), notices: Mutex::new(Vec::new()) }
     }
 
     /// The directories.
@@ -66,4 +81,71 @@ impl Engine {
     pub fn root(&self) -> &Path {
         &self.paths.root
     }
+
+    /// Things that the user should know about what was found and repaired on the way; taken, so told once.
+    pub fn notices(&self) -> Vec<String> {
+        std::mem::take(&mut self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Leaves a notice for the user.
+    pub(crate) fn note(&self, notice: impl Into<String>) {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(notice.into());
+    }
+
+    /// The image store of this root.
+    pub(crate) fn images(&self) -> image::Store {
+        image::Store::new(&self.paths.root)
+    }
+
+    /// Reads records. `work` must not call `read`, `write` or `with_records` again.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.with_records(|records| work(records.read()))
+    }
+
+    /// Changes records in one transaction, which an error rolls back. `work` must not call `read`, `write` or
+    /// `with_records` again.
+    pub(crate) fn write<T>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.with_records(|records| {
+            let level = if durability == Durability::Power { "FULL" } else { "NORMAL" };
+            records.read().pragma_update(None, "synchronous", level)?;
+            records.write(work)
+        })
+    }
+
+    /// The open records; opens them (and makes the root directory) on first use.
+    pub(crate) fn with_records<T>(&self, work: impl FnOnce(&mut Records) -> Result<T>) -> Result<T> {
+        let mut slot: MutexGuard<'_, Option<Records>> = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_none() {
+            *slot = Some(self.open_records()?);
+        }
+        match slot.as_mut() {
+            Some(records) => work(records),
+            None => Err(Error::internal("the records are not open")),
+        }
+    }
+
+    fn open_records(&self) -> Result<Records> {
+        make_directory(&self.paths.root)?;
+        Records::open(&self.paths.database(), Durability::Process, &[image::store::SCHEMA, table::SCHEMA])
+            .map_err(|e| Error::internal(e.to_string()))
+    }
+}
+
+/// Makes a directory, and its parents, that others may pass through (a container's root is nobody on the host) but not
+/// list.
+pub(crate) fn make_directory(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    if path.is_dir() {
+        return Ok(());
+    }
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
+    made.map_err(|e| match e.kind() {
+        std::io::ErrorKind::PermissionDenied => Error::internal(format!("create {}: {e}", path.display()))
+            .hinted("run as root, or choose a directory of your own with --root and --state"),
+        _ => Error::internal(format!("create {}: {e}", path.display())),
+    })
 }

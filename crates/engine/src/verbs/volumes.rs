@@ -5,7 +5,13 @@ use crate::{Engine, PruneReport, Result};
 
 impl Engine {
     /// Creates a volume; the existing one if it is there with the same driver.
-    pub fn create_volume(&self, _name: Option<&str>, _driver: &str, _options: &Map<String>, _labels: &Map<String>) -> Result<Volume> {
+    pub fn create_volume(
+        &self,
+        _name: Option<&str>,
+        _driver: &str,
+        _options: &Map<String>,
+        _labels: &Map<String>,
+    ) -> Result<Volume> {
         todo!()
     }
 
