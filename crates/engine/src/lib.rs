@@ -4,11 +4,13 @@
 mod clock;
 pub mod error;
 mod events;
+pub mod failpoint;
 pub mod model;
 pub mod monitor;
 pub mod plan;
 pub mod session;
 mod spec;
+pub mod status;
 mod table;
 mod verbs;
 

@@ -1,0 +1,233 @@
+//! What is true of a container's present run: `status.json`, written by its monitor alone, and `lock`, held by whoever
+//! is responsible for the run: first the command that starts it, then its monitor (the lock is handed over as an open
+//! descriptor, so it is never free in between). Deciding what to do about a free lock is left to `reconcile`.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Health, Status};
+use crate::{Context, Error, Paths, Result};
+
+/// The volatile truth of one run. Times are nanoseconds since 1970; zero: not yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunStatus {
+    /// `created` until the program is executed, then `running`, `paused`, `restarting` or, at the very end, `exited`.
+    pub status: Status,
+    /// The container's first process as the host numbers it; 0: none now.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (field 22 of `/proc/PID/stat`): with `pid` its identity.
+    pub pid_start: u64,
+    /// The monitor that wrote this.
+    pub monitor_pid: i32,
+    /// When the program was executed.
+    pub started_at: i64,
+    /// When the last process ended.
+    pub finished_at: i64,
+    /// Exit code of the last process: 128 + signal where one killed it.
+    pub exit_code: i32,
+    /// The kernel killed one of its processes for want of memory.
+    pub oom_killed: bool,
+    /// Why the start failed.
+    pub error: String,
+    /// Restarts by policy in this run.
+    pub restart_count: u32,
+    /// A user asked for the end, so no policy restarts it.
+    pub manually_stopped: bool,
+    /// Result of the health checks, where one is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Inode numbers of the output pipes, by which an adopting monitor finds them again; 0: none.
+    pub pipes: [u64; 2],
+}
+
+impl RunStatus {
+    /// Whether the process on record still lives (and is not another one with its number).
+    pub fn process_alive(&self) -> bool {
+        self.pid > 0 && process_start(self.pid) == Some(self.pid_start)
+    }
+}
+
+/// Who looks after a container's run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Liveness {
+    /// A monitor, or a command that is about to start one.
+    Monitored(Option<RunStatus>),
+    /// Nobody, but the process lives: it can be adopted.
+    Orphaned(RunStatus),
+    /// Nobody, and nothing lives.
+    Over(Option<RunStatus>),
+}
+
+impl Liveness {
+    /// The status on record, whoever looks after it.
+    pub fn status(&self) -> Option<&RunStatus> {
+        match self {
+            Liveness::Monitored(status) | Liveness::Over(status) => status.as_ref(),
+            Liveness::Orphaned(status) => Some(status),
+        }
+    }
+}
+
+/// Looks at a container's run without changing anything.
+pub fn liveness(paths: &Paths, id: &str) -> Liveness {
+    let held = is_held(paths, id);
+    let status = read(paths, id);
+    match status {
+        _ if held => Liveness::Monitored(status),
+        Some(status) if status.process_alive() => Liveness::Orphaned(status),
+        _ => Liveness::Over(status),
+    }
+}
+
+/// The status on record; none if the container has not run since boot, or the file is damaged.
+pub fn read(paths: &Paths, id: &str) -> Option<RunStatus> {
+    serde_json::from_slice(&fs::read(paths.container_state(id).join("status.json")).ok()?).ok()
+}
+
+/// Replaces the status on record in one step. The state directory lives in memory: nothing is synced.
+pub fn write(paths: &Paths, id: &str, status: &RunStatus) -> Result<()> {
+    let directory = paths.container_state(id);
+    let new = directory.join("status.json.new");
+    let json = serde_json::to_vec(status).step(|| format!("encode the status of {id}"))?;
+    fs::write(&new, json).step(|| format!("write {}", new.display()))?;
+    fs::rename(&new, directory.join("status.json")).step(|| format!("rename {}", new.display()))
+}
+
+/// When a process started, in clock ticks since boot; none if it does not live (a zombie does not).
+pub fn process_start(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the command in parentheses and may itself contain spaces and parentheses.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?;
+    let start = fields.nth(18)?.parse().ok()?;
+    (state != "Z" && state != "X").then_some(start)
+}
+
+/// Responsibility for a container's run. Held by one process at a time; gone with its last descriptor.
+#[derive(Debug)]
+pub struct RunLock(OwnedFd);
+
+impl RunLock {
+    /// Takes responsibility if nobody has it. Makes the container's state directory where needed.
+    pub fn try_take(paths: &Paths, id: &str) -> Result<Option<Self>> {
+        loop {
+            let file = open_lock(paths, id)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) if is_current(paths, id, &file) => return Ok(Some(RunLock(file))),
+                Ok(()) => {}
+                // Someone who only looks (`is_held`) holds a shared lock for a moment: that is nobody.
+                Err(Errno::WOULDBLOCK) => match flock(&file, FlockOperation::NonBlockingLockShared) {
+                    Ok(()) => std::thread::yield_now(),
+                    Err(_) => return Ok(None),
+                },
+                Err(errno) => return Err(lock_error(paths, id, errno.into())),
+            }
+        }
+    }
+
+    /// Takes responsibility, waiting for whoever has it.
+    pub fn take(paths: &Paths, id: &str) -> Result<Self> {
+        loop {
+            let file = open_lock(paths, id)?;
+            match flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) if is_current(paths, id, &file) => return Ok(RunLock(file)),
+                Ok(()) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(lock_error(paths, id, errno.into())),
+            }
+        }
+    }
+
+    /// A lock that another process handed over.
+    pub(crate) fn from_handover(descriptor: OwnedFd) -> Self {
+        RunLock(descriptor)
+    }
+}
+
+impl AsFd for RunLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Whether someone is responsible for the container's run.
+pub fn is_held(paths: &Paths, id: &str) -> bool {
+    let path = paths.container_state(id).join("lock");
+    let Ok(file) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+}
+
+fn open_lock(paths: &Paths, id: &str) -> Result<OwnedFd> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let directory = paths.container_state(id);
+    let open = || {
+        fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(directory.join("lock"))
+    };
+    let file = open().or_else(|error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            return Err(error);
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        open()
+    });
+    file.map(OwnedFd::from).map_err(|error| lock_error(paths, id, error))
+}
+
+/// Whether the locked file is still the one at its path: `rm` may have removed it while we waited.
+fn is_current(paths: &Paths, id: &str, file: &OwnedFd) -> bool {
+    let path = paths.container_state(id).join("lock");
+    let (Ok(ours), Ok(theirs)) = (rustix::fs::fstat(file), fs::metadata(path)) else { return false };
+    (ours.st_dev, ours.st_ino) == (theirs.dev(), theirs.ino())
+}
+
+fn lock_error(paths: &Paths, id: &str, error: io::Error) -> Error {
+    Error::internal(format!("lock {}: {error}", paths.container_state(id).join("lock").display()))
+        .hinted("the state directory must be writable; see --state")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(directory: &tempfile::TempDir) -> Paths {
+        Paths { root: directory.path().join("root"), state: directory.path().join("state") }
+    }
+
+    #[test]
+    fn only_one_is_responsible() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = paths(&directory);
+        assert!(!is_held(&paths, "a"));
+        let lock = RunLock::try_take(&paths, "a").unwrap().expect("free");
+        assert!(is_held(&paths, "a"));
+        assert!(RunLock::try_take(&paths, "a").unwrap().is_none());
+        drop(lock);
+        assert!(RunLock::try_take(&paths, "a").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_survives_its_taker_when_handed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = paths(&directory);
+        let lock = RunLock::try_take(&paths, "a").unwrap().expect("free");
+        let copy = RunLock::from_handover(rustix::io::fcntl_dupfd_cloexec(&lock, 0).unwrap());
+        drop(lock);
+        assert!(is_held(&paths, "a"));
+        drop(copy);
+        assert!(!is_held(&paths, "a"));
+    }
+
+    #[test]
+    fn own_process_is_alive_and_another_start_time_is_not() {
+        let pid = std::process::id() as i32;
+        let status = RunStatus { pid, pid_start: process_start(pid).unwrap(), ..RunStatus::default() };
+        assert!(status.process_alive());
+        assert!(!RunStatus { pid_start: 1, ..status }.process_alive());
+    }
+}
