@@ -1,0 +1,83 @@
+//! Tells the faces of the binary apart, finds the command, parses its words and runs it. Only the chosen command's
+//! parser is ever built: a parser for all of them would cost more than the rest of the start.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use engine::Paths;
+
+use crate::commands::{Entry, find};
+use crate::context::{Context, report};
+use crate::failure::{ENGINE_FAILED, Failure, Result};
+use crate::globals::{self, Start};
+use crate::{help, usage};
+
+/// The whole program; its exit code.
+pub(crate) fn main() -> u8 {
+    let mut words = std::env::args_os();
+    words.next();
+    let words: Vec<OsString> = words.collect();
+    let outcome = match words.first().and_then(|word| word.to_str()) {
+        Some("monitor") => monitor(&words[1..]),
+        _ => command_line(words),
+    };
+    outcome.unwrap_or_else(|failure| {
+        report(&failure);
+        failure.code
+    })
+}
+
+/// `kiste monitor --root DIR --state DIR ID`: the internal face, started by the engine and never by hand.
+fn monitor(words: &[OsString]) -> Result<u8> {
+    match words {
+        [root_flag, root, state_flag, state, id] if root_flag == "--root" && state_flag == "--state" => {
+            let paths = Paths { root: PathBuf::from(root), state: PathBuf::from(state) };
+            Ok(engine::monitor::main(&paths, &id.to_string_lossy()) as u8)
+        }
+        _ => Err(Failure::new("the monitor is started by the engine only").coded(ENGINE_FAILED)),
+    }
+}
+
+fn command_line(words: Vec<OsString>) -> Result<u8> {
+    match globals::parse(words.into_iter())? {
+        Start::Help => help::print_all(),
+        Start::Version => help::print_version(),
+        Start::Command(globals, words) => {
+            let Some((path, entry, rest)) = find(&words)? else { return help::print(&words) };
+            let matches = match parse(&path, entry, rest)? {
+                Parsed::Matches(matches) => matches,
+                Parsed::Help(text) => return help::page(&text),
+            };
+            let context = Context::new(globals);
+            run(&context, &path, entry, &matches)
+        }
+    }
+}
+
+fn run(context: &Context, path: &str, entry: &Entry, matches: &ArgMatches) -> Result<u8> {
+    context.debug(|| {
+        let paths = context.engine.paths();
+        format!("{path}: root {}, state {}", paths.root.display(), paths.state.display())
+    });
+    let begin = std::time::Instant::now();
+    let outcome = (entry.run)(matches, context);
+    context.debug(|| format!("{path}: {:.1} ms", begin.elapsed().as_secs_f64() * 1000.0));
+    outcome
+}
+
+enum Parsed {
+    Matches(ArgMatches),
+    Help(String),
+}
+
+fn parse(path: &str, entry: &Entry, words: &[OsString]) -> Result<Parsed> {
+    let mut command = entry.command(path);
+    match command.try_get_matches_from_mut(words) {
+        Ok(matches) => Ok(Parsed::Matches(matches)),
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
+            Ok(Parsed::Help(error.render().to_string()))
+        }
+        Err(error) => Err(usage::failure(path, &command, &error)),
+    }
+}

@@ -1,0 +1,88 @@
+//! What every command gets: the engine over the chosen directories, and the say on standard error.
+
+use std::cell::OnceCell;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use engine::Engine;
+
+use crate::failure::Failure;
+use crate::globals::{Globals, Level};
+
+/// The surroundings of one command.
+pub(crate) struct Context {
+    /// The engine.
+    pub(crate) engine: Engine,
+    level: Level,
+    config: PathBuf,
+    settings: OnceCell<serde_json::Value>,
+}
+
+impl Context {
+    /// Opens nothing yet.
+    pub(crate) fn new(globals: Globals) -> Self {
+        Context {
+            engine: Engine::new(globals.paths),
+            level: globals.level,
+            config: globals.config,
+            settings: OnceCell::new(),
+        }
+    }
+
+    /// Standard output, buffered; an error of it (`?`) ends the command quietly when the reader has gone. Flush it, or
+    /// let it fall: what is left is written then.
+    pub(crate) fn out(&self) -> io::BufWriter<io::StdoutLock<'static>> {
+        io::BufWriter::new(io::stdout().lock())
+    }
+
+    /// Says on standard error what is no reason to stop.
+    pub(crate) fn warn(&self, message: &str) {
+        if self.level <= Level::Warn {
+            say(&format!("WARNING: {message}\n"));
+        }
+    }
+
+    /// Says on standard error what only `--debug` wants to know.
+    pub(crate) fn debug(&self, message: impl FnOnce() -> String) {
+        if self.level <= Level::Debug {
+            say(&format!("debug: {}\n", message()));
+        }
+    }
+
+    /// A string of the user's `config.json` (`detachKeys`, `psFormat`, …), which is read on first use.
+    pub(crate) fn setting(&self, key: &str) -> Option<&str> {
+        self.settings().get(key)?.as_str()
+    }
+
+    /// The user's `config.json`; null where there is none. A damaged file is reported once and then taken as empty.
+    pub(crate) fn settings(&self) -> &serde_json::Value {
+        self.settings.get_or_init(|| {
+            let path = self.config.join("config.json");
+            let Ok(text) = std::fs::read(&path) else { return serde_json::Value::Null };
+            serde_json::from_slice(&text).unwrap_or_else(|error| {
+                self.warn(&format!("read {}: {error}", path.display()));
+                serde_json::Value::Null
+            })
+        })
+    }
+}
+
+/// Prints a failure: one line, a hint, a pointer to the help.
+pub(crate) fn report(failure: &Failure) {
+    if failure.message.is_empty() {
+        return;
+    }
+    let mut text = format!("kiste: {}\n", failure.message);
+    if let Some(hint) = &failure.hint {
+        text += &format!("hint: {hint}\n");
+    }
+    if let Some(footer) = &failure.footer {
+        text += &format!("\n{footer}\n");
+    }
+    say(&text);
+}
+
+/// Writes to standard error in one piece; a closed standard error is nobody's loss.
+pub(crate) fn say(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
