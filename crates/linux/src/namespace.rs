@@ -1,0 +1,98 @@
+//! Namespaces: their kinds, making, joining, and descriptors of another process's.
+
+use std::io;
+use std::ops::{BitOr, BitOrAssign};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::check;
+
+/// A set of kinds of namespaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kinds(u64);
+
+impl Kinds {
+    /// Mounts.
+    pub const MOUNT: Self = Self(libc::CLONE_NEWNS as u64);
+    /// Host and domain name.
+    pub const UTS: Self = Self(libc::CLONE_NEWUTS as u64);
+    /// System V and POSIX message queues, semaphores, shared memory.
+    pub const IPC: Self = Self(libc::CLONE_NEWIPC as u64);
+    /// Process numbers.
+    pub const PID: Self = Self(libc::CLONE_NEWPID as u64);
+    /// Network.
+    pub const NETWORK: Self = Self(libc::CLONE_NEWNET as u64);
+    /// Users and groups, capabilities.
+    pub const USER: Self = Self(libc::CLONE_NEWUSER as u64);
+    /// The root of the visible cgroup tree.
+    pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
+    /// Monotonic and boot-time clocks.
+    pub const TIME: Self = Self(0x80);
+    /// Every kind.
+    pub const ALL: Self = Self(
+        Self::MOUNT.0
+            | Self::UTS.0
+            | Self::IPC.0
+            | Self::PID.0
+            | Self::NETWORK.0
+            | Self::USER.0
+            | Self::CGROUP.0
+            | Self::TIME.0,
+    );
+
+    /// As the kernel's `CLONE_NEW…` bits.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether every kind of `other` is in it.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Without the kinds of `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitOr for Kinds {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Kinds {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+/// Moves the calling thread into new namespaces (`unshare(2)`).
+pub fn unshare(kinds: Kinds) -> io::Result<()> {
+    // SAFETY: no memory is passed; `Kinds` holds namespace flags only, none of which splits the memory or the
+    // descriptor table that safe code relies on.
+    check(unsafe { libc::syscall(libc::SYS_unshare, kinds.0) }).map(drop)
+}
+
+/// Joins namespaces (`setns(2)`): `target` is a pidfd, or a namespace's own descriptor and `kinds` its kind.
+pub fn join(target: BorrowedFd<'_>, kinds: Kinds) -> io::Result<()> {
+    // SAFETY: no memory is passed; the descriptor is borrowed, hence open.
+    check(unsafe { libc::syscall(libc::SYS_setns, target.as_raw_fd(), kinds.0) }).map(drop)
+}
+
+/// The user namespace of the process behind a pidfd, also in the moment before it is reaped (Linux 6.11; EINVAL or
+/// ENOTTY before).
+pub fn user_of(pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const PIDFD_GET_USER_NAMESPACE: libc::c_ulong = 0xFF09;
+    // SAFETY: this ioctl takes no argument.
+    let fd = check(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_USER_NAMESPACE, 0) }.into())?;
+    // SAFETY: the kernel just returned this new descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}

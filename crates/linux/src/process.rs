@@ -1,0 +1,70 @@
+//! The calling process: its descriptors, scheduling, execution domain.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use crate::check;
+
+/// Closes every descriptor from `first` to `last`, inclusive. For a process that is about to become another one:
+/// whoever owns a closed descriptor must not be used any more.
+///
+/// Descriptors are owned by values, so this is only for a copied process that forgets all of them: it never returns to
+/// code that owned one.
+pub fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
+    range(first, last, 0)
+}
+
+/// Marks every descriptor from `first` on as closed by the next `execve`.
+pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+fn range(first: RawFd, last: RawFd, flags: libc::c_uint) -> io::Result<()> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: no memory is passed. Closing descriptors that values own is the documented effect, see above.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// Scheduling attributes as `sched_setattr(2)` takes them; times in nanoseconds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scheduling {
+    /// Filled in by [`set_scheduling`].
+    size: u32,
+    /// `SCHED_…`
+    pub policy: u32,
+    /// `SCHED_FLAG_…`
+    pub flags: u64,
+    /// For SCHED_OTHER and SCHED_BATCH.
+    pub nice: i32,
+    /// For SCHED_FIFO and SCHED_RR.
+    pub priority: u32,
+    /// For SCHED_DEADLINE.
+    pub runtime: u64,
+    /// For SCHED_DEADLINE.
+    pub deadline: u64,
+    /// For SCHED_DEADLINE.
+    pub period: u64,
+}
+
+/// Sets how the calling thread is scheduled.
+pub fn set_scheduling(mut scheduling: Scheduling) -> io::Result<()> {
+    scheduling.size = size_of::<Scheduling>() as u32;
+    // SAFETY: the structure says its own size.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const scheduling, 0) }).map(drop)
+}
+
+/// Sets the I/O priority of the calling thread: class 1 real time, 2 best effort, 3 idle; level 0 (highest) to 7.
+pub fn set_io_priority(class: u32, level: u32) -> io::Result<()> {
+    const IOPRIO_WHO_PROCESS: libc::c_long = 1;
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, (class << 13) | level) }).map(drop)
+}
+
+/// Sets the execution domain (`PER_LINUX`, `PER_LINUX32`).
+pub fn set_personality(domain: u32) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::personality(domain.into()) }.into()).map(drop)
+}
