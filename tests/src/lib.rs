@@ -1,1 +1,16 @@
-//! Harness of the tests.
+//! What the behaviour tests in `tests/` stand on: an [`Env`] with a root, a state directory and cgroups of its own in which
+//! the real binary runs, image archives, a terminal, a registry, and a check that nothing is left behind. It knows the
+//! product only by its command line: it links none of its crates.
+
+pub mod archive;
+mod env;
+pub mod fixtures;
+mod leaks;
+mod process;
+mod pty;
+mod registry;
+
+pub use env::Env;
+pub use process::{Output, finish, wait_until};
+pub use pty::Terminal;
+pub use registry::Registry;

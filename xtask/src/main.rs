@@ -1,1 +1,56 @@
-fn main() {}
+//! `cargo xtask COMMAND`: what this repository does with itself: its house rules, its tests, its benchmark. Nothing here
+//! is part of the product.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool reports to its terminal")]
+
+mod bench;
+mod build;
+mod images;
+mod packages;
+mod process;
+mod test;
+mod tidy;
+mod vm;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What every command returns: an error is one line for the developer.
+type Result<T = ()> = std::result::Result<T, String>;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+  tidy              check the house rules (crate arrows, unsafe, printing, file sizes, …)
+  test [FILTER]     build, make test images, run every test here and in a cgroup v2 virtual machine
+    --no-vm           leave the virtual machine out
+    --only-vm         run in the virtual machine only
+  images            make the test images only
+  vm [COMMAND]      run the tests, or one shell command, in the cgroup v2 virtual machine
+  bench [--quick]   measure beside the engines that are on the PATH; prints a Markdown table";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result {
+    match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
+        Some(("tidy", [])) => tidy::run(&repository()),
+        Some(("test", rest)) => test::run(rest),
+        Some(("images", [])) => images::prepare(&repository()).map(drop),
+        Some(("vm", rest)) => vm::command(&repository(), rest),
+        Some(("bench", rest)) => bench::run(&repository(), rest),
+        _ => Err(format!("unknown or missing command\n{USAGE}")),
+    }
+}
+
+/// The root of the repository.
+fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}

@@ -1,0 +1,58 @@
+//! The images that tests run on, below `target/test-images`: busybox as `docker save` and as OCI archive, and a real
+//! Debian. Each is made once; deleting the directory makes them again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use kiste_tests::archive::{self, Image};
+use serde_json::json;
+
+use crate::process::{self, at, command};
+use crate::{Result, packages};
+
+/// Makes what is missing; the directory.
+pub(crate) fn prepare(root: &Path) -> Result<PathBuf> {
+    packages::ensure(packages::TESTS)?;
+    let directory = root.join("target/test-images");
+    at("create", &directory, fs::create_dir_all(&directory))?;
+    publish(&directory.join("busybox.tar"), || Ok(archive::busybox().docker()))?;
+    publish(&directory.join("busybox-oci.tar"), || Ok(archive::busybox().oci()))?;
+    publish(&directory.join("debian.tar"), || debian(&directory))?;
+    Ok(directory)
+}
+
+/// Writes a file that is not there yet, whole or not at all.
+fn publish(file: &Path, content: impl FnOnce() -> Result<Vec<u8>>) -> Result {
+    if file.exists() {
+        return Ok(());
+    }
+    println!("making {}", file.display());
+    let new = file.with_extension("new");
+    at("write", &new, fs::write(&new, content()?))?;
+    at("publish", file, fs::rename(&new, file))
+}
+
+fn debian(directory: &Path) -> Result<Vec<u8>> {
+    let tar = directory.join("debian-root.tar");
+    bootstrap("minbase", "", &tar)?;
+    let layer = at("read", &tar, fs::read(&tar))?;
+    at("remove", &tar, fs::remove_file(&tar))?;
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let image = Image::new("debian:test", vec![layer], json!({"Cmd": ["bash"], "Env": [path]}));
+    Ok(image.docker())
+}
+
+/// Makes a Debian root (a directory, or a tar archive if it is called so) with mmdebstrap(1).
+pub(crate) fn bootstrap(variant: &str, include: &str, target: &Path) -> Result {
+    let mut mmdebstrap = command("mmdebstrap", ["--quiet", &format!("--variant={variant}")]);
+    // The mirror may be a frozen copy, whose release file has expired.
+    mmdebstrap.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+    mmdebstrap.args(
+        ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"].map(|p| format!("--dpkgopt=path-exclude={p}")),
+    );
+    if !include.is_empty() {
+        mmdebstrap.arg(format!("--include={include}"));
+    }
+    process::run(mmdebstrap.arg("trixie").arg(target).arg("http://deb.debian.org/debian").stdin(Stdio::null()))
+}

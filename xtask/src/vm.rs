@@ -1,0 +1,255 @@
+//! A small virtual machine with a kernel that has all controllers in cgroup v2: Debian trixie's cloud kernel and a minimal
+//! root file system over virtiofs, emulated without KVM. It boots, runs one script and powers off.
+//!
+//! Cached in `target/vm`: `rootfs/` (made by mmdebstrap; delete it to make it anew). Everything else is made per run.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::process::{self, at};
+use crate::test::{Tally, parse_libtest};
+use crate::{Result, build, images, packages};
+
+const PACKAGES: &str = "linux-image-cloud-amd64,kmod,iproute2,procps,busybox-static,e2fsprogs";
+
+/// Longest run of the machine; emulation is about ten times slower than the real thing.
+const LIMIT: Duration = Duration::from_secs(12 * 60);
+
+/// Test programs that have nothing to learn from another kernel, or that need what the machine lacks.
+const LEFT_OUT: &[&str] =
+    &["xtask", "kiste-tests", "cli", "image", "records", "network", "tests::images", "tests::bench"];
+
+/// First process of the machine. What it must have: the mounts that a booted system has, and a real disk for TMPDIR,
+/// because overlayfs takes no upper directory on virtiofs.
+const INIT: &str = r#"#!/bin/sh
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tmpfs tmpfs /dev/shm
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs -o mode=755 tmpfs /run; mount -t tmpfs tmpfs /tmp
+for module in virtio_blk overlay erofs veth bridge nf_tables; do modprobe $module || echo "no module $module"; done
+mkdir -p /disk; mount /dev/vda /disk; mkdir -p /disk/tmp /disk/lib; chmod 1777 /disk/tmp
+mkdir -p /var/lib/kiste; mount --bind /disk/lib /var/lib/kiste
+ip link set lo up; hostname kiste-vm
+export TMPDIR=/disk/tmp KISTE_TEST_BINARY=/tests/kiste KISTE_TEST_IMAGES=/tests/images RUST_BACKTRACE=1
+ln -sf /tests/kiste /usr/local/bin/kiste
+cd /tests; sh /tests/script; echo $? >/tests/results/script.code
+sync; busybox poweroff -f
+"#;
+
+/// virtiofsd(1): in Debian 12 part of QEMU, later a package of its own.
+pub(crate) fn virtiofsd() -> Option<PathBuf> {
+    ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd"].map(PathBuf::from).into_iter().find(|path| path.is_file())
+}
+
+/// `cargo xtask vm [COMMAND]`: the tests, or one shell command with `kiste` on its PATH.
+pub(crate) fn command(root: &Path, words: &[String]) -> Result {
+    if words.is_empty() {
+        return crate::test::run(&["--only-vm".to_owned()]);
+    }
+    let machine = Machine::prepare(root)?;
+    machine.install(&build::kiste(root)?, "kiste")?;
+    machine.install_images(&images::prepare(root)?)?;
+    machine.boot(&words.join(" "))?;
+    match machine.result("script.code").trim() {
+        "0" => Ok(()),
+        code => Err(format!("the command in the virtual machine ended with code {code:?}")),
+    }
+}
+
+/// Runs the test programs that concern the kernel.
+pub(crate) fn test(root: &Path, built: &build::Built, images: &Path, filter: &[String]) -> Result<Tally> {
+    let machine = Machine::prepare(root)?;
+    machine.install(&built.kiste, "kiste")?;
+    machine.install_images(images)?;
+    let programs: Vec<_> = built.tests.iter().filter(|program| !LEFT_OUT.contains(&program.name.as_str())).collect();
+    let mut script = String::new();
+    for program in &programs {
+        let name = file_name(&program.name);
+        machine.install(&program.path, &name)?;
+        let filter: String = filter.iter().map(|word| format!(" '{word}'")).collect();
+        script += &format!(
+            "echo '== {name}'; ./{name} --test-threads 2{filter} >results/{name}.log 2>&1; echo $? >results/{name}.code; \
+             grep -E '^test result|FAILED|panicked' results/{name}.log\n"
+        );
+    }
+    machine.boot(&script)?;
+    let mut tally = Tally::default();
+    for program in &programs {
+        tally.add(machine.judge(&file_name(&program.name)));
+    }
+    Ok(tally)
+}
+
+fn file_name(program: &str) -> String {
+    program.replace("::", "-")
+}
+
+struct Machine {
+    directory: PathBuf,
+}
+
+impl Machine {
+    /// Makes the root file system if there is none, and empty directories for this run.
+    fn prepare(root: &Path) -> Result<Self> {
+        packages::ensure(packages::MACHINE)?;
+        if virtiofsd().is_none() {
+            packages::ensure(&[("virtiofsd", "virtiofsd")])?;
+        }
+        let machine = Machine { directory: root.join("target/vm") };
+        let rootfs = machine.path("rootfs");
+        if !rootfs.exists() {
+            at("create", &machine.directory, fs::create_dir_all(&machine.directory))?;
+            let new = machine.path("rootfs.new");
+            let _ = fs::remove_dir_all(&new);
+            println!("making {}", rootfs.display());
+            images::bootstrap("minbase", PACKAGES, &new)?;
+            at("publish", &rootfs, fs::rename(&new, &rootfs))?;
+        }
+        let tests = machine.path("rootfs/tests");
+        let _ = fs::remove_dir_all(&tests);
+        at("create", &tests, fs::create_dir_all(tests.join("results")))?;
+        machine.script("rootfs/vm-init", INIT)?;
+        Ok(machine)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Gives the machine a file under `/tests`, without a copy where possible.
+    fn install(&self, file: &Path, name: &str) -> Result {
+        let target = self.path("rootfs/tests").join(name);
+        if fs::hard_link(file, &target).is_err() {
+            at("copy", file, fs::copy(file, &target))?;
+        }
+        Ok(())
+    }
+
+    fn install_images(&self, images: &Path) -> Result {
+        let target = self.path("rootfs/tests/images");
+        at("create", &target, fs::create_dir_all(&target))?;
+        for entry in at("list", images, fs::read_dir(images))?.flatten() {
+            self.install(&entry.path(), &format!("images/{}", entry.file_name().to_string_lossy()))?;
+        }
+        Ok(())
+    }
+
+    fn script(&self, name: &str, content: &str) -> Result {
+        let file = self.path(name);
+        at("write", &file, fs::write(&file, content))?;
+        at("make executable", &file, fs::set_permissions(&file, fs::Permissions::from_mode(0o755)))
+    }
+
+    /// Runs a shell script in the machine, with the console on this terminal.
+    fn boot(&self, script: &str) -> Result {
+        self.script("rootfs/tests/script", script)?;
+        let disk = self.make_disk()?;
+        let socket = self.path("virtiofs.sock");
+        let _ = fs::remove_file(&socket);
+        let _files = self.serve_files(&socket)?;
+        let mut qemu = Running::start(&mut self.qemu(&socket, &disk)?)?;
+        qemu.wait(LIMIT)?;
+        if self.result("script.code").is_empty() {
+            return Err("the virtual machine ended before its script did: see its console above".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A new file system on a sparse file.
+    fn make_disk(&self) -> Result<PathBuf> {
+        let disk = self.path("disk.img");
+        let file = at("create", &disk, fs::File::create(&disk))?;
+        at("enlarge", &disk, file.set_len(8 << 30))?;
+        process::run(process::command("mkfs.ext4", ["-q", "-F"]).arg(&disk))?;
+        Ok(disk)
+    }
+
+    fn serve_files(&self, socket: &Path) -> Result<Running> {
+        let program = virtiofsd().ok_or("virtiofsd is not installed")?;
+        let source = format!("source={}", self.path("rootfs").display());
+        let mut daemon = process::command(program, ["-o", &source, "-o", "cache=auto", "-o", "announce_submounts"]);
+        let log = self.path("virtiofsd.log");
+        let log = at("create", &log, fs::File::create(&log))?;
+        daemon.arg(format!("--socket-path={}", socket.display())).stdout(Stdio::null()).stderr(log);
+        let running = Running::start(&mut daemon)?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !socket.exists() {
+            if Instant::now() > deadline {
+                return Err(format!("virtiofsd made no socket {}; its log is beside it", socket.display()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(running)
+    }
+
+    fn qemu(&self, socket: &Path, disk: &Path) -> Result<Command> {
+        let kernel = at("find the kernel", &self.path("rootfs/vmlinuz"), self.path("rootfs/vmlinuz").canonicalize())?;
+        let mut qemu = emulator();
+        qemu.arg("-kernel").arg(kernel);
+        qemu.args(["-append", "root=root rootfstype=virtiofs rw init=/vm-init console=ttyS0 quiet panic=-1"]);
+        qemu.arg("-chardev").arg(format!("socket,id=files,path={}", socket.display()));
+        qemu.args(["-device", "vhost-user-fs-pci,chardev=files,tag=root"]);
+        qemu.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()));
+        Ok(qemu)
+    }
+
+    fn result(&self, name: &str) -> String {
+        fs::read_to_string(self.path("rootfs/tests/results").join(name)).unwrap_or_default()
+    }
+
+    /// What one program's log and exit code say; shows the log if it failed.
+    fn judge(&self, name: &str) -> Tally {
+        let log = self.result(&format!("{name}.log"));
+        let mut tally = parse_libtest(&log);
+        if self.result(&format!("{name}.code")).trim() != "0" {
+            println!("== {name} in the virtual machine\n{log}");
+            // A program that died before its summary must not count as one without failures.
+            tally.failed = tally.failed.max(1);
+        }
+        tally
+    }
+}
+
+/// No KVM: a guest inside a guest often hangs, and what is tested here is not speed.
+fn emulator() -> Command {
+    let memory = "memory-backend-memfd,id=memory,size=3G,share=on";
+    let mut qemu =
+        process::command("qemu-system-x86_64", ["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3G"]);
+    qemu.args(["-object", memory, "-numa", "node,memdev=memory", "-nodefaults", "-no-user-config", "-no-reboot"]);
+    qemu.args(["-display", "none", "-serial", "stdio"]).stdin(Stdio::null());
+    qemu
+}
+
+/// A child that is killed when its owner goes away.
+struct Running(Child, String);
+
+impl Running {
+    fn start(command: &mut Command) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        Ok(Running(command.spawn().map_err(|e| format!("{name}: {e}"))?, name))
+    }
+
+    fn wait(&mut self, limit: Duration) -> Result {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.0.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(format!("{}: {status}", self.1)),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
+                Ok(None) => return Err(format!("{}: not finished after {} s", self.1, limit.as_secs())),
+                Err(error) => return Err(format!("wait for {}: {error}", self.1)),
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
