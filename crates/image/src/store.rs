@@ -1,16 +1,50 @@
-//! The image store of one root: `content/` (manifests and configurations byte for byte) and `layers/`.
+//! The image store of one root: which images there are and by what names. `content/` holds manifests and configurations
+//! byte for byte, `layers/` the unpacked layers; how things get there is the business of `staging`.
 
-use std::io::Read;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use records::rusqlite::{Connection, Transaction};
+use records::rusqlite::{Connection, OptionalExtension, Transaction};
+
+use crate::error::{Result, Step};
+use crate::reference::{Reference, is_hex_id};
+use crate::{Digest, config, host};
+
+pub use crate::error::Error;
 
 /// The tables of this crate.
-pub const SCHEMA: records::Schema = records::Schema { room: "image", migrations: &[] };
+pub const SCHEMA: records::Schema = records::Schema {
+    room: "image",
+    migrations: &["
+        CREATE TABLE images (
+            id TEXT PRIMARY KEY,            -- sha256:… of the configuration
+            manifest TEXT,                  -- sha256:… of the manifest, if one came with it
+            created INTEGER NOT NULL,       -- seconds since 1970, as the configuration says
+            size INTEGER NOT NULL,          -- bytes of all layers
+            tagged_at INTEGER NOT NULL      -- seconds since 1970
+        ) WITHOUT ROWID;
+        CREATE TABLE image_names (
+            name TEXT PRIMARY KEY,          -- host/path:tag or host/path@sha256:…
+            image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE
+        ) WITHOUT ROWID;
+        CREATE INDEX image_names_by_image ON image_names(image);
+        CREATE TABLE layers (
+            diff_id TEXT PRIMARY KEY,       -- sha256:… of the uncompressed archive
+            size INTEGER NOT NULL           -- bytes of its files
+        ) WITHOUT ROWID;
+        CREATE TABLE image_layers (
+            image TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE,
+            position INTEGER NOT NULL,      -- 0 is the lowest
+            layer TEXT NOT NULL REFERENCES layers(diff_id),
+            PRIMARY KEY (image, position)
+        ) WITHOUT ROWID;
+        CREATE INDEX image_layers_by_layer ON image_layers(layer);
+    "],
+};
 
 /// The image store below one root directory.
 pub struct Store {
-    root: PathBuf,
+    pub(crate) root: PathBuf,
 }
 
 /// An image, resolved and present.
@@ -36,40 +70,6 @@ pub struct Image {
     pub host: bool,
 }
 
-/// Why an image operation failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No such image; the text is Docker's.
-    #[error("No such image: {0}")]
-    NotFound(String),
-    /// The archive or the registry's answer is damaged or hostile.
-    #[error("{0}")]
-    Untrusted(String),
-    /// The reference or another argument is malformed.
-    #[error("{0}")]
-    Invalid(String),
-    /// The image is for another platform.
-    #[error("{0}")]
-    Platform(String),
-    /// The verb conflicts with the image's state.
-    #[error("{0}")]
-    Conflict(String),
-    /// The registry said no or could not be reached.
-    #[error("{0}")]
-    Registry(String),
-    /// A step failed.
-    #[error("{step}: {cause}")]
-    Step {
-        /// Step and arguments.
-        step: String,
-        /// Cause.
-        cause: String,
-    },
-    /// The database.
-    #[error("database: {0}")]
-    Database(#[from] records::rusqlite::Error),
-}
-
 /// Progress of a pull or load: layer (short id or empty), Docker's status word, bytes done, bytes in all.
 pub type Progress<'a> = dyn FnMut(&str, &str, u64, u64) + 'a;
 
@@ -80,23 +80,157 @@ impl Store {
     }
 
     /// Finds an image by name, id, id prefix, digest, or `host:/path`.
-    pub fn resolve(&self, _connection: &Connection, _name: &str) -> Result<Image, Error> {
-        let _ = &self.root;
-        todo!()
+    pub fn resolve(&self, connection: &Connection, name: &str) -> Result<Image> {
+        if let Some(directory) = name.strip_prefix(host::PREFIX).filter(|rest| rest.contains('/') || rest.is_empty()) {
+            return host::image(directory);
+        }
+        let id = find(connection, name)?;
+        self.image(connection, &id)
     }
 
-    /// All images.
-    pub fn list(&self, _connection: &Connection) -> Result<Vec<Image>, Error> {
-        todo!()
+    /// Whether the image is (still) there: for the transaction that begins to use it.
+    pub fn exists(&self, connection: &Connection, id: &str) -> Result<bool> {
+        let mut query = connection.prepare_cached("SELECT 1 FROM images WHERE id = ?1")?;
+        Ok(query.exists([id])?)
     }
 
-    /// Loads an archive; the names (or ids of unnamed images) that it brought.
-    pub fn load(&self, _records: &mut records::Records, _input: &mut dyn Read, _platform: Option<&str>) -> Result<Vec<String>, Error> {
-        todo!()
+    /// All images, newest first.
+    pub fn list(&self, connection: &Connection) -> Result<Vec<Image>> {
+        let mut query = connection.prepare_cached("SELECT id FROM images ORDER BY created DESC, id")?;
+        let ids = query.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        ids.iter().map(|id| self.image(connection, id)).collect()
     }
 
-    /// Adds a name to an image.
-    pub fn tag(&self, _transaction: &Transaction<'_>, _name: &str, _reference: &str) -> Result<(), Error> {
-        todo!()
+    /// Adds a name to an image; a name that another image had moves.
+    pub fn tag(&self, transaction: &Transaction<'_>, name: &str, reference: &str) -> Result<()> {
+        let target: Reference = reference.parse()?;
+        if target.digest().is_some() {
+            return Err(Error::Invalid("refusing to create a tag with a digest reference".into()));
+        }
+        let id = find(transaction, name)?;
+        set_name(transaction, &target.or_latest().to_string(), &id)
     }
+
+    /// Bytes of each layer of an image, lowest first, with its diffID.
+    pub fn layer_sizes(&self, connection: &Connection, id: &str) -> Result<Vec<(String, u64)>> {
+        let mut query = connection.prepare_cached(
+            "SELECT l.diff_id, l.size FROM image_layers i JOIN layers l ON l.diff_id = i.layer
+             WHERE i.image = ?1 ORDER BY i.position",
+        )?;
+        let rows = query.query_map([id], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
+        Ok(rows.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// The directory that a published layer's files are in.
+    pub fn layer_directory(&self, diff_id: &Digest) -> PathBuf {
+        self.layer_home(diff_id).join("fs")
+    }
+
+    pub(crate) fn layer_home(&self, diff_id: &Digest) -> PathBuf {
+        self.root.join("layers/sha256").join(diff_id.hex())
+    }
+
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("content/blobs/sha256").join(digest.hex())
+    }
+
+    /// Reads a blob and checks that it is what its name says.
+    pub(crate) fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let path = self.blob_path(digest);
+        let bytes = std::fs::read(&path).step(|| format!("read {}", path.display()))?;
+        if Digest::of(&bytes) != *digest {
+            return Err(Error::untrusted(format!("{} is damaged: its digest differs from its name", path.display())));
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) fn image(&self, connection: &Connection, id: &str) -> Result<Image> {
+        let mut query = connection.prepare_cached("SELECT created, size FROM images WHERE id = ?1")?;
+        let row = query.query_row([id], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?))).optional()?;
+        let (created, size) = row.ok_or_else(|| Error::NotFound(id.into()))?;
+        let config_json = self.read_blob(&id.parse()?)?;
+        let config = config::parse(&config_json, id)?;
+        let layers = config::diff_ids(&config)?.iter().rev().map(|layer| self.layer_directory(layer)).collect();
+        let (repo_tags, repo_digests) = names(connection, id)?;
+        Ok(Image {
+            id: id.into(),
+            config,
+            config_json,
+            layers,
+            repo_tags,
+            repo_digests,
+            size: size as u64,
+            created,
+            host: false,
+        })
+    }
+}
+
+/// The id that a name, id, id prefix or digest stands for.
+pub(crate) fn find(connection: &Connection, name: &str) -> Result<String> {
+    if is_hex_id(name) || name.parse::<Digest>().is_ok() {
+        return find_id(connection, name)?.ok_or_else(|| Error::NotFound(name.into()));
+    }
+    let reference = name.parse::<Reference>().map(Reference::or_latest);
+    if let Ok(reference) = &reference
+        && let Some(id) = find_name(connection, reference)?
+    {
+        return Ok(id);
+    }
+    if let Some(id) = find_id(connection, name)? {
+        return Ok(id);
+    }
+    Err(Error::NotFound(reference?.familiar()))
+}
+
+/// By name. With a digest the tag does not matter.
+pub(crate) fn find_name(connection: &Connection, reference: &Reference) -> Result<Option<String>> {
+    let name = match reference.digest() {
+        Some(digest) => format!("{}@{digest}", reference.name()),
+        None => reference.to_string(),
+    };
+    let mut query = connection.prepare_cached("SELECT image FROM image_names WHERE name = ?1")?;
+    Ok(query.query_row([name], |row| row.get(0)).optional()?)
+}
+
+/// By id or the beginning of one, with or without `sha256:`.
+fn find_id(connection: &Connection, text: &str) -> Result<Option<String>> {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text);
+    if hex.is_empty() || hex.len() > 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(None);
+    }
+    let mut query = connection.prepare_cached("SELECT id FROM images WHERE id >= ?1 AND id < ?2 LIMIT 2")?;
+    // 'g' follows the hexadecimal digits.
+    let range = (format!("sha256:{hex}"), format!("sha256:{hex}g"));
+    let found = query.query_map(range, |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    match &found[..] {
+        [_, _] => Err(Error::Invalid(format!("image id prefix {text} is ambiguous: give more digits"))),
+        _ => Ok(found.into_iter().next()),
+    }
+}
+
+/// An image's names and digests, as people write them.
+fn names(connection: &Connection, id: &str) -> Result<(Vec<String>, Vec<String>)> {
+    let mut query = connection.prepare_cached("SELECT name FROM image_names WHERE image = ?1 ORDER BY name")?;
+    let all = query.query_map([id], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let familiar = all.into_iter().map(|name| name.parse::<Reference>().map(|parsed| parsed.familiar()));
+    let (digests, tags) = familiar.collect::<Result<Vec<_>>>()?.into_iter().partition(|name| name.contains('@'));
+    Ok((tags, digests))
+}
+
+/// Points a complete name at an image.
+pub(crate) fn set_name(transaction: &Transaction<'_>, name: &str, id: &str) -> Result<()> {
+    transaction
+        .prepare_cached("INSERT INTO image_names (name, image) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET image = ?2")?
+        .execute([name, id])?;
+    let now = jiff::Timestamp::now().as_second();
+    transaction.prepare_cached("UPDATE images SET tagged_at = ?2 WHERE id = ?1")?.execute((id, now))?;
+    Ok(())
+}
+
+/// Which of the layers are stored already, with their sizes.
+pub(crate) fn known_layers(connection: &Connection) -> Result<HashMap<String, u64>> {
+    let mut query = connection.prepare_cached("SELECT diff_id, size FROM layers")?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
+    Ok(rows.collect::<Result<HashMap<_, _>, _>>()?)
 }
