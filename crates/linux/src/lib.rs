@@ -1,6 +1,7 @@
 //! System calls that rustix lacks or leaves unsafe, typed and safe. The only crate with `unsafe`; it knows nothing
 //! about containers.
 
+pub mod bpf;
 pub mod clone;
 pub mod exec;
 pub mod ids;
@@ -10,6 +11,7 @@ pub mod namespace;
 pub mod net;
 pub mod pidfd;
 pub mod process;
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 

@@ -1,0 +1,220 @@
+//! Limits on v1 hierarchies: which setting goes to which file, in which order.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use oci_spec::runtime::{
+    LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxNetwork, LinuxRdma, LinuxResources,
+    LinuxThrottleDevice,
+};
+
+use super::files::{Setting, read, write, write_together};
+use super::{Cgroup, devices};
+
+/// Gives a new cpuset its parent's CPUs and memory nodes: without them no process may enter.
+pub(super) fn inherit_cpuset(path: &Path, root: &Path) -> io::Result<()> {
+    // Usually already done by the kernel, because the parent has `cgroup.clone_children`.
+    if path == root || !read(&path.join("cpuset.mems"))?.trim().is_empty() {
+        return Ok(());
+    }
+    let Some(parent) = path.parent() else { return Ok(()) };
+    inherit_cpuset(parent, root)?;
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let value = read(&parent.join(file))?;
+        write(&path.join(file), value.trim())?;
+    }
+    Ok(())
+}
+
+/// Applies all limits.
+pub(super) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> io::Result<()> {
+    if let Some(cpu) = resources.cpu() {
+        set(cgroup, "cpu", &cpu_settings(cpu))?;
+        set(cgroup, "cpuset", &cpuset_settings(cpu))?;
+    }
+    if let Some(memory) = resources.memory() {
+        set(cgroup, "memory", &memory_settings(memory)?)?;
+    }
+    if let Some(pids) = resources.pids() {
+        set(cgroup, "pids", &[Setting::new("pids.max", maximum(pids.limit()))])?;
+    }
+    if let Some(block_io) = resources.block_io() {
+        set(cgroup, "blkio", &block_io_settings(block_io, cgroup.directory("blkio")))?;
+    }
+    if let Some(limits) = resources.hugepage_limits() {
+        set(cgroup, "hugetlb", &hugetlb_settings(limits, "limit_in_bytes", cgroup.directory("hugetlb"))?)?;
+    }
+    if let Some(network) = resources.network() {
+        set(cgroup, "net_cls", &class_settings(network))?;
+        set(cgroup, "net_prio", &priority_settings(network))?;
+    }
+    if let Some(limits) = resources.rdma() {
+        set(cgroup, "rdma", &rdma_settings(limits))?;
+    }
+    if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
+        return Err(unsupported("unified resources are for cgroup v2; this host has v1 hierarchies"));
+    }
+    if let Some(rules) = resources.devices() {
+        devices::apply_v1(cgroup.directory("devices"), rules)?;
+    }
+    Ok(())
+}
+
+fn set(cgroup: &Cgroup, controller: &str, settings: &[Setting]) -> io::Result<()> {
+    let Some(first) = settings.first() else { return Ok(()) };
+    let Some(directory) = cgroup.directory(controller) else {
+        return Err(unsupported(&format!(
+            "cannot set {} to {}: this host has no `{controller}` cgroup controller mounted",
+            first.file, first.value
+        )));
+    };
+    write_together(directory, settings)
+}
+
+pub(super) fn unsupported(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+/// Pids and the like: nothing and negative numbers mean no limit.
+pub(super) fn maximum(limit: i64) -> String {
+    match limit {
+        ..=0 => "max".to_owned(),
+        _ => limit.to_string(),
+    }
+}
+
+/// Adds a setting if there is a value; zero means unset for all that use it, as in runc.
+fn add<T: ToString + PartialEq + Default>(settings: &mut Vec<Setting>, file: &str, value: Option<T>) {
+    if let Some(value) = value.filter(|value| *value != T::default()) {
+        settings.push(Setting::new(file, value));
+    }
+}
+
+fn cpu_settings(cpu: &LinuxCpu) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    add(&mut settings, "cpu.shares", cpu.shares());
+    add(&mut settings, "cpu.cfs_period_us", cpu.period());
+    add(&mut settings, "cpu.cfs_quota_us", cpu.quota());
+    // Zero is a real value for the next two: it takes the burst or the idle class back.
+    settings.extend(cpu.burst().map(|burst| Setting::new("cpu.cfs_burst_us", burst)));
+    settings.extend(cpu.idle().map(|idle| Setting::new("cpu.idle", idle)));
+    add(&mut settings, "cpu.rt_period_us", cpu.realtime_period());
+    add(&mut settings, "cpu.rt_runtime_us", cpu.realtime_runtime());
+    settings
+}
+
+pub(super) fn cpuset_settings(cpu: &LinuxCpu) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    add(&mut settings, "cpuset.cpus", cpu.cpus().clone());
+    add(&mut settings, "cpuset.mems", cpu.mems().clone());
+    settings
+}
+
+fn memory_settings(memory: &LinuxMemory) -> io::Result<Vec<Setting>> {
+    let mut settings = Vec::new();
+    add(&mut settings, "memory.limit_in_bytes", memory.limit());
+    // Taking the memory limit away takes the one for memory+swap away, unless another is asked for.
+    let unlimited = memory.limit() == Some(-1) && memory.swap().unwrap_or(0) == 0;
+    add(&mut settings, "memory.memsw.limit_in_bytes", if unlimited { Some(-1) } else { memory.swap() });
+    add(&mut settings, "memory.soft_limit_in_bytes", memory.reservation());
+    settings.extend(memory.swappiness().map(|swappiness| Setting::new("memory.swappiness", swappiness)));
+    let disabled = memory.disable_oom_killer();
+    settings.extend(disabled.map(|disabled| Setting::new("memory.oom_control", u8::from(disabled))));
+    refuse_kernel_memory(memory)?;
+    #[allow(deprecated, reason = "the specification still has it, and v1 kernels take it")]
+    add(&mut settings, "memory.kmem.tcp.limit_in_bytes", memory.kernel_tcp());
+    Ok(settings)
+}
+
+/// No kernel since 5.16 accepts a limit of kernel memory alone.
+pub(super) fn refuse_kernel_memory(memory: &LinuxMemory) -> io::Result<()> {
+    #[allow(deprecated, reason = "the specification still has it; a clear answer is due")]
+    match memory.kernel() {
+        None | Some(0 | -1) => Ok(()),
+        Some(limit) => Err(unsupported(&format!(
+            "cannot limit kernel memory to {limit}: kernels since 5.16 count it as memory; hint: use the memory limit"
+        ))),
+    }
+}
+
+fn block_io_settings(block_io: &LinuxBlockIo, directory: Option<&Path>) -> Vec<Setting> {
+    // The CFQ scheduler's files went with Linux 5.0; BFQ has its own.
+    let prefix = match directory.is_some_and(|directory| directory.join("blkio.weight").exists()) {
+        true => "blkio",
+        false => "blkio.bfq",
+    };
+    let mut settings = Vec::new();
+    add(&mut settings, &format!("{prefix}.weight"), block_io.weight());
+    add(&mut settings, "blkio.leaf_weight", block_io.leaf_weight());
+    for device in block_io.weight_device().iter().flatten() {
+        let line = |weight: u16| format!("{}:{} {weight}", device.major(), device.minor());
+        add(&mut settings, &format!("{prefix}.weight_device"), device.weight().map(line));
+        add(&mut settings, "blkio.leaf_weight_device", device.leaf_weight().map(line));
+    }
+    throttle(&mut settings, "read_bps", block_io.throttle_read_bps_device());
+    throttle(&mut settings, "write_bps", block_io.throttle_write_bps_device());
+    throttle(&mut settings, "read_iops", block_io.throttle_read_iops_device());
+    throttle(&mut settings, "write_iops", block_io.throttle_write_iops_device());
+    settings
+}
+
+/// A rate of zero takes the limit away.
+fn throttle(settings: &mut Vec<Setting>, what: &str, devices: &Option<Vec<LinuxThrottleDevice>>) {
+    settings.extend(devices.iter().flatten().map(|device| {
+        let value = format!("{}:{} {}", device.major(), device.minor(), device.rate());
+        Setting::new(format!("blkio.throttle.{what}_device"), value)
+    }));
+}
+
+/// Limits per page size, and of reservations where the kernel (5.7 on) has them, so that `mmap` fails instead of a
+/// later page fault killing the process.
+pub(super) fn hugetlb_settings(
+    limits: &[LinuxHugepageLimit],
+    file: &str,
+    directory: Option<&Path>,
+) -> io::Result<Vec<Setting>> {
+    let mut settings = Vec::new();
+    for limit in limits {
+        let size = limit.page_size();
+        if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            let text = format!("invalid huge page size {size:?}; hint: one of those in /sys/kernel/mm/hugepages, as 2MB");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        settings.push(Setting::new(format!("hugetlb.{size}.{file}"), limit.limit()));
+        let reserved = format!("hugetlb.{size}.rsvd.{file}");
+        if directory.is_some_and(|directory| directory.join(&reserved).exists()) {
+            settings.push(Setting::new(reserved, limit.limit()));
+        }
+    }
+    Ok(settings)
+}
+
+fn class_settings(network: &LinuxNetwork) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    add(&mut settings, "net_cls.classid", network.class_id());
+    settings
+}
+
+fn priority_settings(network: &LinuxNetwork) -> Vec<Setting> {
+    let line = |entry: &oci_spec::runtime::LinuxInterfacePriority| {
+        Setting::new("net_prio.ifpriomap", format!("{} {}", entry.name(), entry.priority()))
+    };
+    network.priorities().iter().flatten().map(line).collect()
+}
+
+pub(super) fn rdma_settings(limits: &HashMap<String, LinuxRdma>) -> Vec<Setting> {
+    let amount = |limit: Option<u32>| limit.map_or("max".to_owned(), |limit| limit.to_string());
+    let line = |(device, limit): (&String, &LinuxRdma)| {
+        let (handles, objects) = (amount(limit.hca_handles()), amount(limit.hca_objects()));
+        Setting::new("rdma.max", format!("{device} hca_handle={handles} hca_object={objects}"))
+    };
+    limits.iter().map(line).collect()
+}
+
+/// Whether this freezer has reached the state.
+pub(super) fn is_frozen(directory: &Path, frozen: bool) -> io::Result<bool> {
+    let state = fs::read_to_string(directory.join("freezer.state"))?;
+    Ok(state.trim() == if frozen { "FROZEN" } else { "THAWED" })
+}
