@@ -1,15 +1,193 @@
-//! `info` and `version`, in Docker's JSON.
+//! `info` and `version`, in Docker's JSON (`SystemInfo` and `SystemVersion` of the Engine API). What Docker has and
+//! Kiste has not (swarm, plugins, containerd) says so in the way in which clients expect it.
 
-use crate::{Engine, Result};
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::model::Status;
+use crate::{Engine, ListRequest, Result, clock};
+
+/// API versions, newest and oldest, whose documents the engine's answers follow.
+const API_VERSIONS: (&str, &str) = ("1.51", "1.24");
 
 impl Engine {
     /// Docker's `SystemInfo` document.
-    pub fn info(&self) -> Result<serde_json::Value> {
-        todo!()
+    pub fn info(&self) -> Result<Value> {
+        let containers = self.list(&ListRequest { all: true, ..ListRequest::default() })?;
+        let count = |status: Status| containers.iter().filter(|row| row.status == status).count();
+        let (running, paused) = (count(Status::Running) + count(Status::Restarting), count(Status::Paused));
+        let mut info = self.host_info();
+        let counts = json!({
+            "Containers": containers.len(),
+            "ContainersRunning": running,
+            "ContainersPaused": paused,
+            "ContainersStopped": containers.len() - running - paused,
+            "Images": self.list_images(false, &Default::default())?.len(),
+            "Warnings": warnings(),
+        });
+        if let (Value::Object(info), Value::Object(counts)) = (&mut info, counts) {
+            info.extend(counts);
+        }
+        Ok(info)
     }
 
     /// Docker's `SystemVersion` document.
-    pub fn version(&self) -> serde_json::Value {
-        todo!()
+    pub fn version(&self) -> Value {
+        let kernel = rustix::system::uname();
+        let (release, version) = (text(kernel.release()), env!("CARGO_PKG_VERSION"));
+        json!({
+            "Platform": { "Name": "Kiste" },
+            "Version": version,
+            "ApiVersion": API_VERSIONS.0,
+            "MinAPIVersion": API_VERSIONS.1,
+            "Os": "linux",
+            "Arch": go_architecture(),
+            "KernelVersion": release,
+            "GoVersion": "",
+            "GitCommit": "",
+            "BuildTime": "",
+            "Components": [{
+                "Name": "Engine",
+                "Version": version,
+                "Details": {
+                    "ApiVersion": API_VERSIONS.0,
+                    "MinAPIVersion": API_VERSIONS.1,
+                    "Arch": go_architecture(),
+                    "Os": "linux",
+                    "KernelVersion": release,
+                },
+            }],
+        })
+    }
+
+    /// What does not depend on containers and images.
+    fn host_info(&self) -> Value {
+        let kernel = rustix::system::uname();
+        json!({
+            "ID": host_id(),
+            "Name": text(kernel.nodename()),
+            "ServerVersion": env!("CARGO_PKG_VERSION"),
+            "KernelVersion": text(kernel.release()),
+            "OperatingSystem": operating_system("PRETTY_NAME"),
+            "OSVersion": operating_system("VERSION_ID"),
+            "OSType": "linux",
+            "Architecture": text(kernel.machine()),
+            "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
+            "MemTotal": total_memory(),
+            "DockerRootDir": self.root(),
+            "Driver": "overlay",
+            "DriverStatus": [["Layers", "directories under overlayfs"], ["Native Overlay Diff", "true"]],
+            "LoggingDriver": "json-file",
+            "CgroupDriver": "cgroupfs",
+            "CgroupVersion": if is_v2() { "2" } else { "1" },
+            "Plugins": { "Volume": ["local"], "Network": ["host", "none"], "Authorization": null, "Log": ["json-file", "local", "none"] },
+            "SystemTime": clock::rfc3339(clock::now()),
+            "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns", "name=cgroupns"],
+            "Runtimes": { "kiste": { "path": "kiste" } },
+            "DefaultRuntime": "kiste",
+            "Swarm": { "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "", "RemoteManagers": null },
+            "LiveRestoreEnabled": true,
+            "InitBinary": "built in",
+            "Debug": false,
+            "NFd": 0,
+            "NGoroutines": 0,
+            "NEventsListener": 0,
+            "MemoryLimit": true,
+            "SwapLimit": has_swap_limit(),
+            "CpuCfsPeriod": true,
+            "CpuCfsQuota": true,
+            "CPUShares": true,
+            "CPUSet": true,
+            "PidsLimit": true,
+            "OomKillDisable": !is_v2(),
+            "IPv4Forwarding": sysctl("net/ipv4/ip_forward"),
+            "HttpProxy": variable("HTTP_PROXY"),
+            "HttpsProxy": variable("HTTPS_PROXY"),
+            "NoProxy": variable("NO_PROXY"),
+            "IndexServerAddress": "https://index.docker.io/v1/",
+            "RegistryConfig": { "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"], "IndexConfigs": {}, "Mirrors": [] },
+            "Labels": [],
+            "ExperimentalBuild": false,
+            "Isolation": "",
+            "ProductLicense": "",
+        })
+    }
+}
+
+fn text(name: &std::ffi::CStr) -> String {
+    name.to_string_lossy().into_owned()
+}
+
+/// The machine's architecture as images name it.
+fn go_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn is_v2() -> bool {
+    sandbox::cgroup::version() == sandbox::cgroup::Version::V2
+}
+
+/// Swap is accounted where the kernel shows its file: always on v2, with `swapaccount=1` on older v1 kernels.
+fn has_swap_limit() -> bool {
+    is_v2() || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
+}
+
+fn sysctl(name: &str) -> bool {
+    fs::read_to_string(Path::new("/proc/sys").join(name)).is_ok_and(|value| value.trim() == "1")
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).or_else(|_| std::env::var(name.to_lowercase())).unwrap_or_default()
+}
+
+/// The machine's own id (machine-id(5)), empty where it has none.
+fn host_id() -> String {
+    fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned()
+}
+
+/// A field of os-release(5).
+fn operating_system(field: &str) -> String {
+    let file = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let value = file.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix('='));
+    value.unwrap_or_default().trim_matches('"').to_owned()
+}
+
+/// Bytes of memory that the kernel manages.
+fn total_memory() -> u64 {
+    let memory = rustix::system::sysinfo();
+    memory.totalram as u64 * u64::from(memory.mem_unit)
+}
+
+/// What the user of this host should know.
+fn warnings() -> Vec<&'static str> {
+    let mut warnings = Vec::new();
+    if !is_v2() {
+        warnings.push("WARNING: cgroup v1 is in use; block I/O limits of buffered writes need cgroup v2");
+    }
+    if !has_swap_limit() {
+        warnings.push("WARNING: No swap limit support");
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_described() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = crate::Paths { root: directory.path().join("root"), state: directory.path().join("state") };
+        let info = Engine::new(paths).host_info();
+        assert!(info["MemTotal"].as_u64().unwrap() > 1 << 20);
+        assert!(info["NCPU"].as_u64().unwrap() > 0);
+        assert_eq!(info["Swarm"]["LocalNodeState"], "inactive");
+        assert_eq!(info["CgroupDriver"], "cgroupfs");
     }
 }
