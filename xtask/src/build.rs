@@ -38,8 +38,11 @@ pub(crate) fn everything(root: &Path) -> Result<Built> {
     Ok(Built { kiste, tests })
 }
 
-/// Builds the product alone.
+/// Builds the product alone, unless `KISTE_TEST_BINARY` names another build of it.
 pub(crate) fn kiste(root: &Path) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("KISTE_TEST_BINARY") {
+        return Ok(PathBuf::from(path));
+    }
     let artifacts = artifacts(root, &["build", "--package", "cli"])?;
     let binary = artifacts.iter().filter(|artifact| artifact["target"]["name"] == "kiste").find_map(executable);
     binary.ok_or_else(|| "cargo build --package cli made no binary `kiste`".to_owned())

@@ -52,7 +52,7 @@ fn check_manifest(file: &Path, content: &str) -> Vec<Finding> {
         return vec![Finding::new(file, 0, format!("crate {name} has no place among the layers: add it to MAY_USE"))];
     };
     // linux alone allows `unsafe`, so it repeats the workspace's lints with that difference.
-    let lints = if name == "linux" { "[lints." } else { "[lints]\nworkspace = true" };
+    let lints = if name == "linux" { "[lints.rust]" } else { "[lints]\nworkspace = true" };
     if !content.contains(lints) {
         findings.push(Finding::new(file, 0, format!("takes the workspace's lints: {lints}")));
     }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn rules(manifest: &str) -> Vec<String> {
-        let manifest = format!("{manifest}\n[lints]\nworkspace = true\n");
+        let manifest = format!("{manifest}\n[lints]\nworkspace = true\n[lints.rust]\n");
         check_manifest(Path::new("Cargo.toml"), &manifest).into_iter().map(|finding| finding.rule).collect()
     }
 
