@@ -2,15 +2,26 @@
 //! the database as a connection or transaction of the caller's, so that a caller can make one commit of its own rows
 //! and the image's.
 
+mod archive;
+mod archive_docker;
+mod archive_oci;
 mod config;
 mod digest;
 mod error;
 mod host;
+mod inflate;
+mod layer;
 mod limits;
 mod load;
+mod manifest;
+mod pax;
 mod platform;
 pub mod reference;
+mod staging;
 pub mod store;
+mod tarread;
+mod tree;
+mod unpack;
 
 pub use digest::Digest;
 pub use error::Error;

@@ -15,6 +15,10 @@ pub(crate) const ENTRIES: u64 = 4_000_000;
 pub(crate) const PATH: usize = 4096;
 /// Components of one path.
 pub(crate) const DEPTH: usize = 256;
+/// Bytes of all directory names of one layer together, which are kept in memory while it is unpacked.
+pub(crate) const DIRECTORY_NAMES: usize = 256 << 20;
+/// Layers of all images of one archive together.
+pub(crate) const ARCHIVE_LAYERS: usize = 4_000;
 /// Bytes of one extended tar header.
 pub(crate) const TAR_EXTENSION: u64 = 1 << 20;
 /// Pieces of a sparse file (CVE-2025-58183).

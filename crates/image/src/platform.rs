@@ -40,6 +40,12 @@ impl Platform {
         Platform { os: os.to_ascii_lowercase(), architecture, variant }
     }
 
+    /// What a configuration says.
+    pub(crate) fn of(config: &oci_spec::image::ImageConfiguration) -> Self {
+        let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
+        Platform::normal(&os, &architecture, config.variant().as_deref())
+    }
+
     /// Whether an image for `other` is what a request for `self` means; a request without a variant takes any.
     pub(crate) fn accepts(&self, other: &Platform) -> bool {
         self.os == other.os

@@ -1,0 +1,232 @@
+//! Publishing and sweeping. Whatever an operation makes is first below `tmp/image-…`; then, in this order: everything is
+//! synced once, renamed into place, the directories are synced, and one transaction makes it known. A directory left in
+//! `tmp` is the mark of an operation that died; the next one that is alone removes it with whatever nothing reaches.
+
+use std::collections::HashSet;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use records::rusqlite::Transaction;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::Digest;
+use crate::error::{Result, Step};
+use crate::layer::NewLayer;
+use crate::store::{Store, set_name};
+
+const MARK: &str = "image-";
+
+/// An operation in progress: owns a directory, and keeps sweepers away.
+pub(crate) struct Staging<'s> {
+    store: &'s Store,
+    directory: PathBuf,
+    next: AtomicU64,
+    _lock: File,
+}
+
+/// An image that is complete but for its publication.
+pub(crate) struct NewImage {
+    pub(crate) id: Digest,
+    pub(crate) config: Vec<u8>,
+    pub(crate) manifest: Option<Vec<u8>>,
+    /// Lowest first; each is either stored already or among the new layers.
+    pub(crate) layers: Vec<Digest>,
+    pub(crate) created: i64,
+    /// Complete names, with tag or digest.
+    pub(crate) names: Vec<String>,
+}
+
+impl<'s> Staging<'s> {
+    /// Begins an operation; removes what dead ones left.
+    pub(crate) fn begin(store: &'s Store, records: &mut records::Records) -> Result<Self> {
+        store.sweep_leftovers(records)?;
+        let tmp = store.root.join("tmp");
+        make_directory(&tmp)?;
+        let lock = lock_file(store)?;
+        flock(&lock, FlockOperation::LockShared).step(|| "lock the image store".into())?;
+        let directory = unique(&tmp);
+        make_directory(&directory)?;
+        Ok(Staging { store, directory, next: AtomicU64::new(0), _lock: lock })
+    }
+
+    /// A fresh path in the operation's directory.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// Publishes layers and images: all of them, or none.
+    pub(crate) fn publish(
+        self,
+        records: &mut records::Records,
+        layers: &[NewLayer],
+        images: &[NewImage],
+    ) -> Result<()> {
+        let blobs = self.stage_blobs(images)?;
+        let root = File::open(&self.directory).step(|| format!("open {}", self.directory.display()))?;
+        rustix::fs::syncfs(&root).step(|| "write the image to the disk".into())?;
+        let layer_parent = self.store.root.join("layers/sha256");
+        let blob_parent = self.store.root.join("content/blobs/sha256");
+        make_directory(&layer_parent)?;
+        make_directory(&blob_parent)?;
+        for layer in layers {
+            rename(&layer.home, &self.store.layer_home(&layer.diff_id))?;
+        }
+        for (digest, path) in &blobs {
+            rename(path, &self.store.blob_path(digest))?;
+        }
+        for directory in [&layer_parent, &blob_parent] {
+            sync_directory(directory)?;
+        }
+        records.write(|transaction| record(transaction, layers, images))
+    }
+
+    fn stage_blobs(&self, images: &[NewImage]) -> Result<Vec<(Digest, PathBuf)>> {
+        let mut blobs = Vec::new();
+        for bytes in images.iter().flat_map(|image| image.manifest.iter().chain([&image.config])) {
+            let path = self.path();
+            std::fs::write(&path, bytes).step(|| format!("write {}", path.display()))?;
+            blobs.push((Digest::of(bytes), path));
+        }
+        let layout = self.path();
+        std::fs::write(&layout, r#"{"imageLayoutVersion":"1.0.0"}"#).step(|| format!("write {}", layout.display()))?;
+        make_directory(&self.store.root.join("content"))?;
+        rename(&layout, &self.store.root.join("content/oci-layout"))?;
+        Ok(blobs)
+    }
+}
+
+impl Drop for Staging<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by a later operation.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Store {
+    /// Whether an operation is under way or died half-way: one directory listing.
+    pub fn has_leftovers(&self) -> bool {
+        let entries = std::fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| entry.file_name().as_encoded_bytes().starts_with(MARK.as_bytes()))
+    }
+
+    /// Removes what operations that died left behind; nothing happens while another operation is under way.
+    pub fn sweep_leftovers(&self, records: &mut records::Records) -> Result<()> {
+        if self.has_leftovers() { self.sweep(records) } else { Ok(()) }
+    }
+
+    /// Removes every layer, blob and temporary directory that no image reaches, unless another operation is under way:
+    /// then the last one to end leaves it to the next.
+    pub fn sweep(&self, records: &mut records::Records) -> Result<()> {
+        make_directory(&self.root.join("tmp"))?;
+        let lock = lock_file(self)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Ok(()),
+            other => other.step(|| "lock the image store".into())?,
+        }
+        let (layers, blobs) = records.write(reachable)?;
+        let trash = unique(&self.root.join("tmp"));
+        remove_others(&self.root.join("layers/sha256"), &layers, &trash)?;
+        remove_others(&self.root.join("content/blobs/sha256"), &blobs, &trash)?;
+        for entry in std::fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(MARK.as_bytes()) {
+                let path = entry.path();
+                std::fs::remove_dir_all(&path).step(|| format!("remove {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Forgets unused layers; hexadecimal names of the layers and blobs that stay.
+fn reachable(transaction: &Transaction<'_>) -> Result<(HashSet<String>, HashSet<String>)> {
+    transaction.execute("DELETE FROM layers WHERE diff_id NOT IN (SELECT layer FROM image_layers)", [])?;
+    let set = |query: &str| -> Result<HashSet<String>> {
+        let mut query = transaction.prepare(query)?;
+        let rows = query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(rows)
+    };
+    Ok((
+        set("SELECT substr(diff_id, 8) FROM layers")?,
+        set("SELECT substr(id, 8) FROM images
+             UNION SELECT substr(manifest, 8) FROM images WHERE manifest IS NOT NULL")?,
+    ))
+}
+
+/// Moves what is not in `keep` away at once, so that a name is either whole or gone.
+fn remove_others(directory: &Path, keep: &HashSet<String>, trash: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if !name.to_str().is_some_and(|name| keep.contains(name)) {
+            make_directory(trash)?;
+            rename(&entry.path(), &trash.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn record(transaction: &Transaction<'_>, layers: &[NewLayer], images: &[NewImage]) -> Result<()> {
+    let mut insert =
+        transaction.prepare("INSERT INTO layers (diff_id, size) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+    for layer in layers {
+        insert.execute((layer.diff_id.as_str(), layer.size as i64))?;
+    }
+    for image in images {
+        record_image(transaction, image)?;
+    }
+    Ok(())
+}
+
+fn record_image(transaction: &Transaction<'_>, image: &NewImage) -> Result<()> {
+    let manifest = image.manifest.as_deref().map(Digest::of);
+    let now = jiff::Timestamp::now().as_second();
+    transaction.execute(
+        "INSERT INTO images (id, manifest, created, size, tagged_at) VALUES (?1, ?2, ?3, 0, ?4)
+         ON CONFLICT DO UPDATE SET manifest = coalesce(excluded.manifest, manifest)",
+        (image.id.as_str(), manifest.as_ref().map(Digest::as_str), image.created, now),
+    )?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO image_layers (image, position, layer) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+    )?;
+    for (position, layer) in image.layers.iter().enumerate() {
+        insert.execute((image.id.as_str(), position as i64, layer.as_str()))?;
+    }
+    transaction.execute(
+        "UPDATE images SET size = (SELECT coalesce(sum(l.size), 0) FROM image_layers i JOIN layers l ON l.diff_id = i.layer
+         WHERE i.image = images.id) WHERE id = ?1",
+        [image.id.as_str()],
+    )?;
+    image.names.iter().try_for_each(|name| set_name(transaction, name, image.id.as_str()))
+}
+
+/// Renames; a target that exists already is equally good, because names are digests of the content.
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    match rustix::fs::rename(from, to) {
+        Ok(()) | Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(()),
+        Err(error) => Err(error).step(|| format!("rename {} to {}", from.display(), to.display())),
+    }
+}
+
+fn sync_directory(directory: &Path) -> Result<()> {
+    File::open(directory).and_then(|opened| opened.sync_all()).step(|| format!("sync {}", directory.display()))
+}
+
+/// Makes the directory and its parents, for root alone.
+fn make_directory(directory: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).step(|| format!("make {}", directory.display()))
+}
+
+fn lock_file(store: &Store) -> Result<File> {
+    let path = store.root.join("images.lock");
+    let opened = File::options().create(true).append(true).mode(0o600).open(&path);
+    opened.step(|| format!("open {}", path.display()))
+}
+
+/// A name in `tmp` that no living or dead operation has.
+fn unique(tmp: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let time = jiff::Timestamp::now().as_nanosecond();
+    tmp.join(format!("{MARK}{}-{}-{time:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))
+}
