@@ -163,39 +163,23 @@ impl<'a> Lexer<'a> {
     fn action(&mut self, open: usize) -> Result<(), Error> {
         self.depth = 0;
         loop {
+            let after = self.rest().trim_start_matches(TRIMMED);
+            let spaced = after.len() < self.rest().len();
+            // The last white space stays for ` -}}`.
+            self.at = self.source.len() - after.len() - usize::from(spaced && after.starts_with("-}}"));
             let at = self.at;
             if self.close() {
                 if self.depth > 0 {
                     return self.error(at, "unclosed left paren");
                 }
-                self.push(at, true, Kind::Close);
+                self.push(at, spaced, Kind::Close);
                 return Ok(());
             }
-            let spaced = self.rest().starts_with(TRIMMED);
-            if spaced {
-                self.at += 1;
-                // A trim marker needs its one space: leave the last one for `close`.
-                while self.rest().starts_with(TRIMMED) && !self.rest()[1..].starts_with("-}}") {
-                    self.at += 1;
-                }
-                if self.close_after_space() {
-                    continue;
-                }
-            }
-            if self.rest().is_empty() {
+            if after.is_empty() {
                 return self.error(open, "unclosed action");
             }
             self.token(spaced)?;
         }
-    }
-
-    /// Whether a closing delimiter follows; steps back one space if it is a trimming one.
-    fn close_after_space(&mut self) -> bool {
-        if self.rest().starts_with("-}}") {
-            self.at -= 1;
-            return true;
-        }
-        self.rest().starts_with("}}") || self.rest().starts_with(TRIMMED)
     }
 
     fn token(&mut self, spaced: bool) -> Result<(), Error> {
@@ -239,8 +223,7 @@ impl<'a> Lexer<'a> {
     fn name(&self, rest: &str, sigil: usize) -> Result<(usize, Kind), Error> {
         let length = sigil + rest[sigil..].find(|c| !is_name(c)).unwrap_or(rest.len() - sigil);
         let terminator = rest[length..].chars().next();
-        // Only a name must end at a terminator; `.` alone may be followed by anything that the parser accepts.
-        if let Some(bad) = terminator.filter(|&c| length > sigil && !ends_name(c, &rest[length..])) {
+        if let Some(bad) = terminator.filter(|&c| !ends_name(c, &rest[length..])) {
             return self.error(self.at, format!("bad character {}", unicode(bad)));
         }
         let word = rest[..length].to_owned();
@@ -302,7 +285,9 @@ impl<'a> Lexer<'a> {
             return Ok((length, Kind::Int(number, source.to_owned())));
         }
         match source.replace('_', "").parse::<f64>() {
-            Ok(number) if number.is_finite() && !source.contains(['n', 'N']) => Ok((length, Kind::Float(number, source.to_owned()))),
+            Ok(number) if number.is_finite() && !source.contains(['n', 'N']) => {
+                Ok((length, Kind::Float(number, source.to_owned())))
+            }
             _ => self.error(self.at, format!("bad number syntax: {source:?}")),
         }
     }
@@ -317,7 +302,7 @@ fn is_name(c: char) -> bool {
 }
 
 fn ends_name(c: char, rest: &str) -> bool {
-    TRIMMED.contains(&c) || matches!(c, '.' | ',' | '|' | ':' | '=' | '(' | ')') || rest.starts_with("}}")
+    TRIMMED.contains(&c) || matches!(c, '.' | ',' | '|' | ':' | '(' | ')') || rest.starts_with("}}")
 }
 
 fn unicode(c: char) -> String {
