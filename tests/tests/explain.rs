@@ -1,0 +1,53 @@
+//! `kiste explain`: what a container really is, as the kernel tells it.
+
+use kiste_tests::Env;
+use serde_json::Value;
+
+/// Every text and number in a document.
+fn leaves(value: &Value) -> String {
+    match value {
+        Value::Array(values) => values.iter().map(leaves).collect::<Vec<_>>().join("\n"),
+        Value::Object(fields) => fields.iter().map(|(key, value)| format!("{key}\n{}", leaves(value))).collect::<Vec<_>>().join("\n"),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn it_tells_what_the_kernel_says() {
+    let env = Env::with_busybox();
+    env.detached(&["--name", "c", "-m", "64m", "--uts", "host", "-v", "v:/data"], "echo changed >/new; sleep 60");
+    let document: Value = serde_json::from_str(&env.ok(&["explain", "--format", "json", "c"])).unwrap();
+    let told = leaves(&document);
+    let pid = env.pid("c");
+    for namespace in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts", "time"] {
+        let number = |pid: &str| {
+            let link = std::fs::read_link(format!("/proc/{pid}/ns/{namespace}")).unwrap().display().to_string();
+            link.trim_start_matches(namespace).trim_matches(|c: char| !c.is_ascii_digit()).to_owned()
+        };
+        assert!(told.contains(&number(&pid.to_string())) && told.contains(&number("self")), "{namespace}: {document:#}");
+    }
+    let map = std::fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
+    assert!(told.contains(map.split_whitespace().nth(1).unwrap()), "{document:#}");
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    for fact in ["67108864", release.trim(), "/data", "new", env.cgroup()] {
+        assert!(told.contains(fact), "{fact}: {document:#}");
+    }
+    assert!(told.to_lowercase().contains("chown"), "capabilities by name: {document:#}");
+}
+
+#[test]
+fn as_text_for_people() {
+    let env = Env::with_busybox();
+    env.detached(&["--name", "c"], "sleep 60");
+    let text = env.ok(&["explain", "c"]);
+    for word in ["user", "cgroup", "seccomp", "kernel", "layer", "CHOWN"] {
+        assert!(text.to_lowercase().contains(&word.to_lowercase()), "{word}: {text}");
+    }
+    let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+    assert!(widest <= 120, "{widest} columns: {text}");
+    env.ok(&["kill", "c"]);
+    env.ok(&["wait", "c"]);
+    assert!(!env.ok(&["explain", "c"]).is_empty(), "also when it does not run");
+    env.kiste(&["explain", "nosuch"]).fails(1, &["no such container: nosuch"]);
+}
