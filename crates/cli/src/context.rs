@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use engine::Engine;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Result};
 use crate::globals::{Globals, Level};
+use crate::terminal::Keys;
 
 /// The surroundings of one command.
 pub(crate) struct Context {
@@ -29,10 +30,11 @@ impl Context {
         }
     }
 
-    /// Standard output, buffered; an error of it (`?`) ends the command quietly when the reader has gone. Flush it, or
-    /// let it fall: what is left is written then.
-    pub(crate) fn out(&self) -> io::BufWriter<io::StdoutLock<'static>> {
-        io::BufWriter::new(io::stdout().lock())
+    /// Prints on standard output, all at once; an error of it ends the command quietly when the reader has gone.
+    pub(crate) fn print(&self, text: &str) -> Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        Ok(out.flush()?)
     }
 
     /// Says on standard error what is no reason to stop.
@@ -46,6 +48,15 @@ impl Context {
     pub(crate) fn debug(&self, message: impl FnOnce() -> String) {
         if self.level <= Level::Debug {
             say(&format!("debug: {}\n", message()));
+        }
+    }
+
+    /// The detach keys: the flag's, else those of the user's configuration, else `ctrl-p,ctrl-q`.
+    pub(crate) fn detach_keys(&self, flag: Option<Keys>) -> Result<Keys> {
+        match (flag, self.setting("detachKeys")) {
+            (Some(keys), _) => Ok(keys),
+            (None, Some(text)) => Keys::parse(text).map_err(Failure::new),
+            (None, None) => Ok(Keys::default()),
         }
     }
 

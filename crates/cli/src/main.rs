@@ -4,8 +4,13 @@ mod app;
 mod commands;
 mod context;
 mod failure;
+mod format;
 mod globals;
 mod help;
+mod options;
+mod progress;
+mod template;
+mod terminal;
 mod usage;
 
 fn main() -> std::process::ExitCode {

@@ -76,6 +76,13 @@ pub fn reset() {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
 }
 
+/// Unblocks these signals; one that is pending is delivered at once.
+pub fn unblock(signals: &[i32]) {
+    let set = set_of(signals);
+    // SAFETY: an initialised set; the old mask is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
 /// Blocks every signal that can be blocked until the guard is dropped, which restores the mask.
 pub fn block_all() -> Blocked {
     // SAFETY: a zeroed sigset_t is a valid value; sigfillset and sigprocmask only write to the two sets.

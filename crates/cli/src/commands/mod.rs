@@ -1,16 +1,37 @@
 //! The commands: one file each, and here the table of their names. A command file has the flags as a clap-derived
 //! struct `Args` and implements [`Verb`] for it; this module alone knows under which words it is reached.
 
+mod attach;
+mod create;
+mod exec;
+mod import;
+mod kill;
+mod load;
+mod pause;
+mod prune;
+mod pull;
+mod rename;
+mod restart;
+mod rm;
+mod rmi;
+mod run;
+mod start;
 mod stop;
+mod table;
+mod tag;
+mod unpause;
+mod update;
+mod wait;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::ValueParser};
 
 use crate::context::{Context, report};
 use crate::failure::{Failure, Result};
 use crate::help;
+
+pub(crate) use table::{COMMANDS, GROUPS};
 
 /// A command: its flags are the struct's fields, what it does is `run`.
 pub(crate) trait Verb: clap::Args {
@@ -44,13 +65,6 @@ pub(crate) struct Group {
     pub(crate) entries: &'static [Entry],
 }
 
-/// The commands without a group, in the order of the help.
-pub(crate) static COMMANDS: &[Entry] = &[Entry::of::<stop::Args>(&["stop"])];
-
-/// The groups.
-pub(crate) static GROUPS: &[Group] =
-    &[Group { name: "container", about: "Manage containers", entries: &[Entry::of::<stop::Args>(&["stop"])] }];
-
 impl Entry {
     const fn of<V: Verb>(names: &'static [&'static str]) -> Self {
         Entry { names, about: V::ABOUT, synopsis: V::SYNOPSIS, arguments: V::augment_args, run: parse_and_run::<V> }
@@ -83,6 +97,10 @@ fn like_docker(arg: Arg) -> Arg {
     if arg.is_positional() {
         return arg;
     }
+    let arg = match (arg.get_action(), arg.get_default_values()) {
+        (ArgAction::SetTrue, []) => arg.default_value("false"),
+        _ => arg,
+    };
     match arg.get_action() {
         ArgAction::SetTrue => arg
             .action(ArgAction::Set)
@@ -90,8 +108,8 @@ fn like_docker(arg: Arg) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true")
-            .default_value("false")
             .hide_default_value(true)
+            .hide_possible_values(true)
             .value_name("bool"),
         ArgAction::Set | ArgAction::Append => arg.allow_hyphen_values(true),
         _ => arg,
@@ -133,18 +151,29 @@ fn named(entries: &'static [Entry], name: &str) -> Option<&'static Entry> {
     entries.iter().find(|entry| entry.names.contains(&name))
 }
 
-/// Does something to each of several objects and prints the name of each that it was done to. An error is reported and
-/// does not keep the others from it; then the exit code is 1. Nothing to do (already stopped) counts as done.
+/// Does something to each of several objects and prints the name of each that it was done to. Nothing to do (already
+/// stopped) counts as done.
 fn each(context: &Context, names: &[String], mut work: impl FnMut(&str) -> engine::Result<()>) -> Result<u8> {
+    for_each(names, |name| match work(name) {
+        Err(error) if error.kind != engine::ErrorKind::NotModified => Err(error.into()),
+        _ => context.print(&format!("{name}\n")),
+    })
+}
+
+/// Does something to each of several objects. An error is reported and does not keep the others from it; then the exit
+/// code is 1.
+fn for_each(names: &[String], mut work: impl FnMut(&str) -> Result<()>) -> Result<u8> {
     let mut code = 0;
     for name in names {
-        match work(name) {
-            Err(error) if error.kind != engine::ErrorKind::NotModified => {
-                report(&Failure::from(error));
-                code = 1;
-            }
-            _ => writeln!(context.out(), "{name}")?,
+        if let Err(failure) = work(name) {
+            report(&failure);
+            code = failure.code;
         }
     }
     Ok(code)
+}
+
+/// A yes-or-no field of `Config` in what `inspect` says about a container.
+fn is_on(container: &serde_json::Value, field: &str) -> bool {
+    container["Config"][field].as_bool().unwrap_or_default()
 }

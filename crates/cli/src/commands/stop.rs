@@ -10,7 +10,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "string")]
     signal: Option<String>,
     /// Seconds to wait before killing the container
-    #[arg(short, long, visible_alias = "time", value_name = "int")]
+    #[arg(short, long, alias = "time", value_name = "int")]
     timeout: Option<i64>,
     #[arg(required = true, value_name = "CONTAINER", hide = true)]
     containers: Vec<String>,

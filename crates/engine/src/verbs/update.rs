@@ -3,7 +3,7 @@
 use crate::{Engine, Result};
 
 /// What to change; absent: leave.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs, reason = "the same fields, with the same units, as in HostConfig")]
 pub struct UpdateRequest {
     pub blkio_weight: Option<u16>,
