@@ -29,7 +29,10 @@ use super::devices::{ALL, Device, Kind, Policy};
 /// without any.
 pub(super) fn apply(directory: &Path, policy: &Policy) -> io::Result<()> {
     let explain = |step: &str, error: io::Error| {
-        let text = format!("{step} the device filter of {}: {error}; hint: this needs root and CONFIG_CGROUP_BPF", directory.display());
+        let text = format!(
+            "{step} the device filter of {}: {error}; hint: this needs root and CONFIG_CGROUP_BPF",
+            directory.display()
+        );
         io::Error::new(error.kind(), text)
     };
     let cgroup = File::open(directory).map_err(|error| explain("open the cgroup for", error))?;
@@ -44,7 +47,9 @@ pub(super) fn apply(directory: &Path, policy: &Policy) -> io::Result<()> {
     if replaced.is_some() {
         return Ok(());
     }
-    old.iter().try_for_each(|old| detach_device_filter(cgroup.as_fd(), old.as_fd())).map_err(|error| explain("detach", error))
+    old.iter()
+        .try_for_each(|old| detach_device_filter(cgroup.as_fd(), old.as_fd()))
+        .map_err(|error| explain("detach", error))
 }
 
 /// Registers: the context comes in 1; the rest is our choice.

@@ -1,5 +1,5 @@
 //! Finds the host's cgroup hierarchies, once per process: the conventional places below `/sys/fs/cgroup` for what
-//! `/proc/self/cgroup` names, the mount table only for those that are not there.
+//! `/proc/self/cgroup` names, the mount table only if nothing is there.
 
 use std::fs;
 use std::io;
@@ -68,24 +68,26 @@ fn discover(
         return Ok(Layout { version: Version::V2, hierarchies: vec![unified], unified: None });
     }
     let names: Vec<&str> = memberships.lines().filter_map(|line| line.split(':').nth(1)).collect();
-    let mut found: Vec<Hierarchy> = names.iter().filter_map(|name| conventional(base, name, &magic)).collect();
-    if found.len() < names.len() {
-        let mounts = mountinfo()?;
-        let missing = names.iter().filter(|name| found.iter().all(|hierarchy| hierarchy.name != **name));
-        let elsewhere: Vec<Hierarchy> = missing.filter_map(|name| from_mountinfo(&mounts, name)).collect();
-        found.extend(elsewhere);
+    let found: Vec<Hierarchy> = names.iter().filter_map(|name| conventional(base, name, &magic)).collect();
+    // Some found, some not: those are mounted nowhere, or in somebody's private namespace.
+    if !found.is_empty() {
+        return arrange(found);
     }
-    arrange(found)
+    let mounts = mountinfo()?;
+    arrange(names.iter().filter_map(|name| from_mountinfo(&mounts, name)).collect())
 }
 
-/// The place where distributions mount it: `/sys/fs/cgroup/cpu,cpuacct`, `…/systemd`, `…/unified`.
+/// The place where distributions mount it: `/sys/fs/cgroup/cpu,cpuacct` (with a link `cpu`, should the names be in
+/// another order), `…/systemd`, `…/unified`.
 fn conventional(base: &Path, name: &str, magic: impl Fn(&Path) -> i64) -> Option<Hierarchy> {
     let (directory, expected) = match name {
         "" => ("unified", V2_MAGIC),
         _ => (name.trim_start_matches("name="), V1_MAGIC),
     };
-    let root = base.join(directory);
-    (magic(&root) == expected).then(|| Hierarchy { name: name.to_owned(), root })
+    let first = directory.split(',').next().unwrap_or(directory);
+    let root =
+        [directory, first].map(|directory| base.join(directory)).into_iter().find(|root| magic(root) == expected);
+    root.map(|root| Hierarchy { name: name.to_owned(), root })
 }
 
 /// Looks a hierarchy up in the mount table (`man 5 proc`, `/proc/pid/mountinfo`).
@@ -156,9 +158,17 @@ mod tests {
     #[test]
     fn unconventional_places_come_from_the_mount_table() {
         let mounts = "1 2 0:3 / /odd\\040place rw - cgroup cgroup rw,pids\n1 2 0:4 / /sys rw - sysfs sysfs rw\n";
-        let layout = discover(Path::new("/b"), "9:pids:/\n8:rdma:/\n", v1, || Ok(mounts.to_owned())).unwrap();
+        let layout = discover(Path::new("/c"), "9:pids:/\n8:rdma:/\n", v1, || Ok(mounts.to_owned())).unwrap();
         assert_eq!(names(&layout), [("pids", "/odd place")]);
         assert_eq!(layout.unified, None);
+    }
+
+    #[test]
+    fn what_is_mounted_nowhere_is_left_out_and_order_of_names_does_not_matter() {
+        let magic = |path: &Path| if path == Path::new("/b/cpuacct") { V1_MAGIC } else { 0 };
+        let layout =
+            discover(Path::new("/b"), "9:hugetlb:/\n8:cpuacct,cpu:/\n", magic, || panic!("read the mount table"));
+        assert_eq!(names(&layout.unwrap()), [("cpuacct,cpu", "/b/cpuacct")]);
     }
 
     #[test]

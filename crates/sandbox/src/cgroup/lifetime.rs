@@ -96,7 +96,8 @@ impl Cgroup {
 
     /// Removes it with everything below; processes still in it are killed first.
     pub fn remove(self) -> io::Result<()> {
-        let paths: Vec<&PathBuf> = self.directories.iter().map(|directory| &directory.path).chain(&self.unified).collect();
+        let paths: Vec<&PathBuf> =
+            self.directories.iter().map(|directory| &directory.path).chain(&self.unified).collect();
         // Nearly always nothing is left inside, and one call per hierarchy does it.
         let left: Vec<&Path> = paths.into_iter().filter(|path| !gone(path)).map(PathBuf::as_path).collect();
         if left.is_empty() {

@@ -94,10 +94,8 @@ impl Cgroup {
     fn locate(path: &str) -> io::Result<Self> {
         let relative = checked(path)?;
         let layout = layout::layout()?;
-        let directory = |hierarchy: &Hierarchy| Directory {
-            hierarchy: hierarchy.clone(),
-            path: hierarchy.root.join(relative),
-        };
+        let directory =
+            |hierarchy: &Hierarchy| Directory { hierarchy: hierarchy.clone(), path: hierarchy.root.join(relative) };
         Ok(Cgroup {
             version: layout.version,
             directories: layout.hierarchies.iter().map(directory).collect(),

@@ -55,7 +55,7 @@ impl Cgroup {
     /// How often the kernel killed a process in it for want of memory; cheaper than [`Cgroup::usage`].
     pub fn oom_kills(&self) -> u64 {
         match self.version {
-            Version::V1 => self.directory("memory").map_or(0, |memory| v1_oom_kills(memory)),
+            Version::V1 => self.directory("memory").map_or(0, v1_oom_kills),
             Version::V2 => keyed(&text(&self.directories[0].path, "memory.events"), "oom_kill").unwrap_or(0),
         }
     }

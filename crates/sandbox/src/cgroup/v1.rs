@@ -179,7 +179,8 @@ pub(super) fn hugetlb_settings(
     for limit in limits {
         let size = limit.page_size();
         if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            let text = format!("invalid huge page size {size:?}; hint: one of those in /sys/kernel/mm/hugepages, as 2MB");
+            let text =
+                format!("invalid huge page size {size:?}; hint: one of those in /sys/kernel/mm/hugepages, as 2MB");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         settings.push(Setting::new(format!("hugetlb.{size}.{file}"), limit.limit()));

@@ -7,9 +7,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use super::files::{Setting, read, read_number, write, write_together};
-use super::v1::{
-    cpuset_settings, hugetlb_settings, maximum, rdma_settings, refuse_kernel_memory, unsupported,
-};
+use super::v1::{cpuset_settings, hugetlb_settings, maximum, rdma_settings, refuse_kernel_memory, unsupported};
 use super::{bpf, devices};
 
 /// Whether the kernel offers this controller, named as on v1, below this cgroup.
@@ -212,9 +210,9 @@ fn block_io_settings(directory: &Path, block_io: &LinuxBlockIo) -> io::Result<Ve
     settings.extend(block_io.weight().filter(|weight| *weight != 0).map(|weight| Setting::new(file, weigh(weight))));
     for device in per_device {
         let weight = device.weight().filter(|weight| *weight != 0);
-        settings.extend(weight.map(|weight| {
-            Setting::new(file, format!("{}:{} {}", device.major(), device.minor(), weigh(weight)))
-        }));
+        settings.extend(
+            weight.map(|weight| Setting::new(file, format!("{}:{} {}", device.major(), device.minor(), weigh(weight)))),
+        );
     }
     throttle(&mut settings, "rbps", block_io.throttle_read_bps_device());
     throttle(&mut settings, "wbps", block_io.throttle_write_bps_device());

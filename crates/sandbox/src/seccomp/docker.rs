@@ -82,7 +82,11 @@ fn resolve(
 ) -> Result<LinuxSeccomp, String> {
     let mut resolved = LinuxSeccomp::default();
     resolved.set_default_action(profile.default_action);
-    resolved.set_default_errno_ret(errno_ret(profile.default_action, profile.default_errno_ret, profile.default_errno)?);
+    resolved.set_default_errno_ret(errno_ret(
+        profile.default_action,
+        profile.default_errno_ret,
+        profile.default_errno,
+    )?);
     resolved.set_architectures(architectures(profile.architectures, profile.arch_map, native)?);
     resolved.set_flags(profile.flags);
     resolved.set_listener_path(profile.listener_path);

@@ -23,7 +23,10 @@ pub(super) enum Comparison {
     Greater(u64),
     GreaterOrEqual(u64),
     /// Of the bits in the mask, exactly these are set.
-    Masked { mask: u64, value: u64 },
+    Masked {
+        mask: u64,
+        value: u64,
+    },
 }
 
 /// A condition on one argument.

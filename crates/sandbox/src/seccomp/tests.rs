@@ -120,13 +120,18 @@ fn rule() -> impl Strategy<Value = Rule> {
 
 fn table(abi: Abi) -> impl Strategy<Value = Table> {
     let newer = prop::option::of((0..700u32, verdict()));
-    (prop::collection::vec(rule(), 0..120), verdict(), newer)
-        .prop_map(move |(rules, default, newer)| Table { abi, rules, default, newer })
+    (prop::collection::vec(rule(), 0..120), verdict(), newer).prop_map(move |(rules, default, newer)| Table {
+        abi,
+        rules,
+        default,
+        newer,
+    })
 }
 
 fn tables() -> impl Strategy<Value = Vec<Table>> {
     let foreign: Vec<_> = FOREIGN.iter().map(|abi| prop::option::of(table(*abi))).collect();
-    (table(NATIVE), foreign).prop_map(|(native, foreign)| [native].into_iter().chain(foreign.into_iter().flatten()).collect())
+    (table(NATIVE), foreign)
+        .prop_map(|(native, foreign)| [native].into_iter().chain(foreign.into_iter().flatten()).collect())
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -300,6 +305,8 @@ fn errors_name_rule_and_reason() {
     assert!(error.contains("read") && error.contains("index 6"), "{error}");
     let error = compile_json(r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#);
     assert!(error.contains("default action"), "{error}");
-    let error = compile_json(r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}]}"#);
+    let error = compile_json(
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}]}"#,
+    );
     assert!(error.contains("listenerPath"), "{error}");
 }
