@@ -4,7 +4,7 @@
 use std::fmt;
 
 /// What class of failure it is; each face maps it to its own codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ErrorKind {
     /// The request contradicts itself or names something malformed (HTTP 400).
     Invalid,
@@ -27,7 +27,7 @@ pub enum ErrorKind {
 }
 
 /// An engine failure: one line for the user, a kind for the face, and where possible a hint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Error {
     /// The class of failure.
     pub kind: ErrorKind,

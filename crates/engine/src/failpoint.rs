@@ -10,6 +10,7 @@ pub const NAMES: &[&str] = &[
     "create-begun",
     "create-directory-made",
     "create-committed",
+    "run-recorded",
     "start-locked",
     "start-recorded",
     "start-planned",

@@ -1,18 +1,28 @@
 //! Every verb of the product as a plain function from a typed request to a typed answer, and the monitor that owns one
 //! container. The faces (command line, HTTP) only translate: this crate knows no clap, no HTTP and no terminal.
 
+#![recursion_limit = "256"] // Docker's documents are long `json!` literals.
+
 mod clock;
+mod copy_up;
+mod erase;
 pub mod error;
 mod events;
 pub mod failpoint;
+mod ids;
+mod log;
 pub mod model;
 pub mod monitor;
 pub mod plan;
+mod reconcile;
+mod request;
 pub mod session;
 mod spec;
 pub mod status;
+mod store_lock;
 mod table;
 mod verbs;
+mod volume_table;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,12 +1,148 @@
-//! `exec`: one more process in a running container.
+//! `exec`: one more process in a running container, as a child of the calling process, which must be single-threaded.
 
-use crate::model::ExecConfig;
-use crate::{Engine, Result, Session};
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use oci_spec::runtime::Process;
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use sandbox::cgroup::Cgroup;
+use sandbox::launch::{self, Stdio};
+
+use crate::model::{ExecConfig, HostConfig, Status};
+use crate::monitor::run;
+use crate::plan::Plan;
+use crate::spec::caps;
+use crate::session::{ExecEnd, Session};
+use crate::status::RunStatus;
+use crate::{Context, Engine, Error, Paths, Result, events, table};
 
 impl Engine {
     /// Runs a process in the container and returns when it has been executed. With `detach` nothing is connected and
     /// the session only tells the process's end. Errors: `NotExecutable` and `CommandNotFound` as for `run`.
-    pub fn exec(&self, _name: &str, _config: &ExecConfig, _detach: bool) -> Result<Session> {
-        todo!()
+    pub fn exec(&self, name: &str, config: &ExecConfig, detach: bool) -> Result<Session> {
+        let container = self.read(|connection| table::find(connection, name))?;
+        if config.cmd.is_empty() {
+            return Err(Error::invalid("No exec command specified"));
+        }
+        let status = self.running(&container)?;
+        if status.status == Status::Paused {
+            let message = format!("Container {} is paused, unpause the container before exec", container.name);
+            return Err(Error::conflict(message));
+        }
+        let plan = read_plan(self.paths(), &container.id)?;
+        let exec_id = exec_id();
+        let tell = |action: &str, more: &[(&str, String)]| {
+            let mut attributes = vec![("execID", exec_id.clone())];
+            attributes.extend_from_slice(more);
+            events::container_event(&plan.id, &plan.name, &plan.image, &plan.labels, action, &attributes)
+        };
+        let line = config.cmd.join(" ");
+        drop(events::append(self.paths(), &tell(&format!("exec_create: {line}"), &[])));
+        let (created, streams) = spawn(&plan, &status, config, detach)?;
+        drop(events::append(self.paths(), &tell(&format!("exec_start: {line}"), &[])));
+        let end = ExecEnd { paths: self.paths().clone(), event: tell("exec_die", &[]) };
+        Session::of_process(created.pidfd, created.terminal, streams, end)
     }
+}
+
+/// The caller's ends of a process's streams.
+#[derive(Default)]
+pub(crate) struct ExecEnds {
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
+}
+
+/// Runs a process in the container of a running monitor's plan.
+fn spawn(plan: &Plan, status: &RunStatus, config: &ExecConfig, detach: bool) -> Result<(launch::Created, ExecEnds)> {
+    if config.tty && !detach {
+        let (rows, columns) = (config.console_size[0] as u16, config.console_size[1] as u16);
+        return Ok((execute(plan, status, config, Stdio::Terminal { rows, columns })?, ExecEnds::default()));
+    }
+    let attach = |wanted: bool| wanted && !detach;
+    let (far_in, stdin) = connect(attach(config.attach_stdin), false)?;
+    let (far_out, stdout) = connect(attach(config.attach_stdout), true)?;
+    let (far_err, stderr) = connect(attach(config.attach_stderr), true)?;
+    let created = execute(plan, status, config, Stdio::Fds([far_in.as_fd(), far_out.as_fd(), far_err.as_fd()]))?;
+    Ok((created, ExecEnds { stdin, stdout, stderr }))
+}
+
+/// Executes the process in the container.
+pub(crate) fn execute(plan: &Plan, status: &RunStatus, config: &ExecConfig, stdio: Stdio<'_>) -> Result<launch::Created> {
+    let gone = || Error::conflict(format!("container {} is not running", plan.id));
+    let pid = Pid::from_raw(status.pid).ok_or_else(gone)?;
+    let target = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;
+    if !status.process_alive() {
+        return Err(gone());
+    }
+    let path = run::cgroup_path(&plan.spec);
+    let cgroup = Cgroup::open(&path).step(|| format!("open the cgroup {path}"))?;
+    let process = process(plan, config)?;
+    let filter = if config.privileged { None } else { run::filter(plan)? };
+    let exec = launch::Exec {
+        target: target.as_fd(),
+        target_pid: status.pid,
+        process: &process,
+        user: if config.user.is_empty() { &plan.user } else { &config.user },
+        seccomp: filter.as_ref(),
+        stdio,
+        cgroup: Some(&cgroup),
+    };
+    launch::exec(&exec).map_err(run::start_error)
+}
+
+/// A pipe (the container's end first) or, where the stream is not wanted, the null device.
+fn connect(wanted: bool, is_output: bool) -> Result<(OwnedFd, Option<OwnedFd>)> {
+    if !wanted {
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        return Ok((null.step(|| "open /dev/null".to_owned())?, None));
+    }
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).step(|| "make a pipe".to_owned())?;
+    Ok(if is_output { (write, Some(read)) } else { (read, Some(write)) })
+}
+
+/// The container's own process with what the request changes.
+fn process(plan: &Plan, config: &ExecConfig) -> Result<Process> {
+    let mut process = plan.spec.process().clone().unwrap_or_default();
+    process.set_args(Some(config.cmd.clone()));
+    process.set_terminal(Some(config.tty));
+    if !config.working_dir.is_empty() {
+        process.set_cwd(config.working_dir.clone().into());
+    }
+    let mut env = process.env().clone().unwrap_or_default();
+    if config.tty {
+        set_variable(&mut env, "TERM=xterm");
+    }
+    config.env.iter().for_each(|line| set_variable(&mut env, line));
+    process.set_env(Some(env));
+    if config.privileged {
+        let privileged = HostConfig { privileged: true, ..HostConfig::default() };
+        process.set_capabilities(Some(caps::sets(&caps::effective(&privileged)?)));
+    }
+    Ok(process)
+}
+
+/// Sets `NAME=value`, or removes `NAME`.
+fn set_variable(env: &mut Vec<String>, line: &str) {
+    let name = line.split('=').next().unwrap_or(line);
+    env.retain(|old| old.split('=').next() != Some(name));
+    if line.contains('=') {
+        env.push(line.to_owned());
+    }
+}
+
+/// The plan of the present run.
+pub(crate) fn read_plan(paths: &Paths, id: &str) -> Result<Plan> {
+    let path = paths.container_state(id).join("plan.json");
+    let json = fs::read(&path).step(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&json).step(|| format!("read {}", path.display()))
+}
+
+/// A name for the process in events: unique on this machine, never looked up.
+fn exec_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    format!("{now:032x}{:032x}", std::process::id())
 }

@@ -19,6 +19,7 @@ mod update;
 mod volumes;
 
 pub use events::EventsRequest;
+pub(crate) use exec::{ExecEnds, execute, read_plan};
 pub use explain::Explanation;
 pub use images::{ImageRow, ImportRequest, PullProgress, PullRequest, RemovedImage};
 pub use inspect::ContainerInspect;
@@ -27,6 +28,7 @@ pub use list::{ContainerRow, ListRequest};
 pub use logs::{LogEntry, LogsRequest, Stream};
 pub use remove::{PruneReport, RemoveOptions};
 pub use start::{Attach, StartOptions};
+pub(crate) use start::spawn_monitor;
 pub use stats::Stats;
 pub use top::Top;
 pub use update::UpdateRequest;

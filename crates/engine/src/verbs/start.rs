@@ -1,7 +1,20 @@
 //! `start`: hands a recorded container to a monitor of its own.
 
-use crate::model::{CreateRequest, Created};
-use crate::{Engine, Result, Session};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use records::Durability;
+
+use crate::model::{CreateRequest, Created, Status};
+use crate::monitor::protocol::{self, Answer, Request, Streams};
+use crate::plan::Plan;
+use crate::status::{self, Liveness, RunLock};
+use crate::table::{self, Container, Intent};
+use crate::{Context, Engine, Error, ErrorKind, Paths, Result, Session, failpoint};
 
 /// Which streams a client wants.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,6 +25,12 @@ pub struct Attach {
     pub stdout: bool,
     /// Connect standard error.
     pub stderr: bool,
+}
+
+impl From<Attach> for Streams {
+    fn from(attach: Attach) -> Self {
+        Streams { stdin: attach.stdin, stdout: attach.stdout, stderr: attach.stderr }
+    }
 }
 
 /// Options of `start`.
@@ -25,18 +44,179 @@ pub struct StartOptions {
 
 impl Engine {
     /// Starts a created or exited container; returns once its process has been executed. `NotModified` if it runs.
-    pub fn start(&self, _name: &str, _options: &StartOptions) -> Result<Option<Session>> {
-        todo!()
+    pub fn start(&self, name: &str, options: &StartOptions) -> Result<Option<Session>> {
+        let container = self.look_up(name)?;
+        let lock = self.take_run(&container)?;
+        failpoint::hit("start-locked");
+        // Only with the lock is the record sure to stay as it is.
+        let container = self.read(|connection| table::find(connection, &container.id))?;
+        check_startable(&container)?;
+        let plan = self.plan(&container)?;
+        self.write(Durability::Process, |transaction| table::set_running(transaction, &container.id))?;
+        failpoint::hit("start-recorded");
+        self.start_recorded(&plan, lock, options)
     }
 
     /// `create` and `start` with one transaction. If the start fails the container stays, as with Docker (unless
     /// `--rm`), in state `created` with exit code 126, 127 or 128 and the error in its state.
-    pub fn run(&self, _request: &CreateRequest, _options: &StartOptions) -> Result<(Created, Option<Session>)> {
-        todo!()
+    pub fn run(&self, request: &CreateRequest, options: &StartOptions) -> Result<(Created, Option<Session>)> {
+        let new = self.create_container(request, Intent::Running)?;
+        let lock = new.run_lock.ok_or_else(|| Error::internal("a new container has no run lock"))?;
+        failpoint::hit("run-recorded");
+        let plan = self.plan_with(&new.container, &new.image)?;
+        let session = self.start_recorded(&plan, lock, options)?;
+        Ok((Created { id: new.container.id, warnings: new.warnings }, session))
     }
 
     /// Connects to the streams of a running container.
-    pub fn attach(&self, _name: &str, _attach: Attach) -> Result<Session> {
-        todo!()
+    pub fn attach(&self, name: &str, attach: Attach) -> Result<Session> {
+        let container = self.look_up(name)?;
+        let status = self.running(&container)?;
+        if status.status == Status::Paused {
+            return Err(Error::conflict(format!("container {} is paused, unpause the container before attach", container.id)));
+        }
+        let socket = self.connect(&container)?;
+        protocol::send(&socket, &Request::Attach(attach.into()), &[])?;
+        self.session(&container.id, socket)
     }
+
+    /// Starts a container whose row says `running` already: the caller holds its run lock.
+    pub(crate) fn start_recorded(&self, plan: &Plan, lock: RunLock, options: &StartOptions) -> Result<Option<Session>> {
+        write_plan(self.paths(), plan)?;
+        failpoint::hit("start-planned");
+        let begin = Request::Begin {
+            adopt: false,
+            attach: options.attach.map(Into::into),
+            console: options.console_size,
+        };
+        let started = spawn_monitor(self.paths(), &plan.id, &lock, &begin).and_then(|socket| self.session(&plan.id, socket));
+        match started {
+            Ok(session) => Ok(options.attach.map(|_| session)),
+            Err(error) => {
+                self.record_failed_start(plan, &error)?;
+                drop(lock);
+                Err(error)
+            }
+        }
+    }
+
+    /// The session behind a monitor's answer to `Begin` or `Attach`.
+    fn session(&self, id: &str, socket: OwnedFd) -> Result<Session> {
+        match protocol::answer(&socket)? {
+            Some((Answer::Done { streams }, descriptors)) => {
+                Ok(Session::of_container(self.paths(), id, socket, streams, descriptors))
+            }
+            Some((Answer::Failed(error), _)) => Err(error),
+            Some(_) => Err(Error::internal(format!("the monitor of container {id} gave another answer than asked for"))),
+            None => Err(Error::internal(format!("the monitor of container {id} died"))
+                .hinted("see the kernel's log (dmesg): it may have been killed for want of memory")),
+        }
+    }
+
+    /// Takes responsibility for the container's next run; errors if it runs.
+    fn take_run(&self, container: &Container) -> Result<RunLock> {
+        loop {
+            if let Some(lock) = RunLock::try_take(self.paths(), &container.id)? {
+                return Ok(lock);
+            }
+            match status::read(self.paths(), &container.id).map(|status| status.status) {
+                Some(Status::Paused) => {
+                    return Err(Error::conflict("cannot start a paused container, try unpause instead"));
+                }
+                Some(Status::Running | Status::Restarting) => {
+                    return Err(Error::new(ErrorKind::NotModified, format!("container {} is already running", container.name)));
+                }
+                // Another command is starting it, or its last run is being wound up: a matter of milliseconds.
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    /// A connection to the monitor of a container that runs.
+    pub(crate) fn connect(&self, container: &Container) -> Result<OwnedFd> {
+        let directory = self.paths().container_state(&container.id);
+        while status::is_held(self.paths(), &container.id) {
+            if let Some(socket) = protocol::connect(&directory)? {
+                return Ok(socket);
+            }
+            // The monitor is about to listen, or about to go.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(not_running(container))
+    }
+
+    /// The status of a container that runs (or is paused); an error for every other.
+    pub(crate) fn running(&self, container: &Container) -> Result<status::RunStatus> {
+        match status::liveness(self.paths(), &container.id) {
+            Liveness::Monitored(Some(status)) if status.pid > 0 => Ok(status),
+            Liveness::Monitored(Some(status)) if status.status == Status::Restarting => Err(Error::conflict(format!(
+                "Container {} is restarting, wait until the container is running",
+                container.id
+            ))),
+            _ => Err(not_running(container)),
+        }
+    }
+}
+
+/// Docker's words for a verb that needs a running container.
+pub(crate) fn not_running(container: &Container) -> Error {
+    Error::conflict(format!("container {} is not running", container.id))
+}
+
+fn check_startable(container: &Container) -> Result<()> {
+    match container.state {
+        Intent::Created | Intent::Exited => Ok(()),
+        // Its monitor went between our look and our lock: the next look puts that right.
+        Intent::Running => Err(Error::conflict(format!("the last run of container {} is just being wound up", container.name))
+            .hinted("try again")),
+        Intent::Removing | Intent::Dead => {
+            Err(Error::conflict("container is marked for removal and cannot be started"))
+        }
+    }
+}
+
+fn write_plan(paths: &Paths, plan: &Plan) -> Result<()> {
+    let path = paths.container_state(&plan.id).join("plan.json");
+    let step = || format!("write {}", path.display());
+    let json = serde_json::to_vec(plan).step(step)?;
+    // A status of an earlier run would be taken for this one's.
+    match fs::remove_file(path.with_file_name("status.json")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).step(step),
+        _ => {}
+    }
+    fs::write(&path, json).step(step)
+}
+
+/// Starts a monitor and hands it the run lock; its socket, on which its first answer will come.
+pub(crate) fn spawn_monitor(paths: &Paths, id: &str, lock: &RunLock, begin: &Request) -> Result<OwnedFd> {
+    let (near, far) = protocol::pair()?;
+    let executable = std::fs::File::open("/proc/self/exe").step(|| "open the own executable".to_owned())?;
+    let child = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))
+        .arg0("kiste")
+        .arg("monitor")
+        .arg("--root")
+        .arg(&paths.root)
+        .arg("--state")
+        .arg(&paths.state)
+        .arg(id)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"KISTE_")))
+        .stdin(Stdio::from(far))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .step(|| "start the container's monitor".to_owned())?;
+    reap_later(child);
+    failpoint::hit("start-monitor-spawned");
+    protocol::send(&near, begin, &[lock.as_fd()])?;
+    failpoint::hit("start-handed-over");
+    Ok(near)
+}
+
+/// Monitors are our children as long as we live: those that have ended are reaped when the next one starts.
+fn reap_later(child: Child) {
+    static MONITORS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+    let mut monitors = MONITORS.lock().unwrap_or_else(PoisonError::into_inner);
+    monitors.retain_mut(|monitor| matches!(monitor.try_wait(), Ok(None)));
+    monitors.push(child);
 }

@@ -1,0 +1,66 @@
+//! Taking a container away for good: what it owns first, its row last, so that whoever is killed half-way leaves a row
+//! that says what is still to be done. Whether it may go is decided by the caller, who holds the run lock.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use records::Durability;
+
+use crate::model::Map;
+use crate::table::{self, Container, Intent};
+use crate::{Context, Engine, Result, events, failpoint, volume_table};
+
+impl Engine {
+    /// Removes a container that does not run and everything that it owns; with `volumes` also its anonymous volumes.
+    /// May be repeated after an interruption.
+    pub(crate) fn remove_locked(&self, id: &str, volumes: bool) -> Result<()> {
+        failpoint::hit("remove-begun");
+        let container = self.read(|connection| table::find(connection, id))?;
+        let lasting = !container.host.auto_remove;
+        // One that is removed by its own `--rm` still says `running`, which leads here again after an interruption.
+        if lasting {
+            self.write(Durability::Process, |transaction| table::set_state(transaction, id, Intent::Removing))?;
+        }
+        failpoint::hit("remove-marked");
+        self.remove_run(id);
+        remove_tree(&self.paths().container(id))?;
+        failpoint::hit("remove-directory-gone");
+        let durability = if lasting { Durability::Power } else { Durability::Process };
+        let gone = self.write(durability, |transaction| {
+            let anonymous = if volumes { self.last_anonymous(transaction, &container)? } else { Vec::new() };
+            table::delete(transaction, id)?;
+            anonymous.iter().try_for_each(|name| volume_table::delete(transaction, name))?;
+            Ok(anonymous)
+        })?;
+        failpoint::hit("remove-deleted");
+        for name in &gone {
+            remove_tree(&self.paths().volume(name))?;
+            let attributes = Map::from([("driver".to_owned(), "local".to_owned())]);
+            drop(events::append(self.paths(), &events::event("volume", "destroy", name, attributes)));
+        }
+        remove_tree(&self.paths().container_state(id))?;
+        self.tell(&container, "destroy");
+        Ok(())
+    }
+
+    /// Anonymous volumes that nobody but this container uses.
+    fn last_anonymous(&self, transaction: &records::rusqlite::Transaction<'_>, container: &Container) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for mount in container.mounts.iter().filter(|mount| mount.anonymous) {
+            let users = volume_table::users(transaction, &mount.point.name)?;
+            if users.iter().all(|user| *user == container.id) {
+                names.push(mount.point.name.clone());
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// Removes a directory with everything below; one that is gone already is no error.
+fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).step(|| format!("remove {}", path.display())),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,114 @@
+//! A container's log on disk: drivers, their options and the writing side. Lines of the container become entries,
+//! entries become bytes in a file that is rotated. A full disk loses lines, which is counted and said, and never holds
+//! up the container. Reading is in `read`.
+
+mod files;
+mod json;
+mod lines;
+mod local;
+mod options;
+pub(crate) mod read;
+
+use std::path::Path;
+
+pub(crate) use options::{Driver, Options, Subject};
+
+use crate::model::Map;
+use crate::verbs::Stream;
+use crate::{Result, clock};
+use files::LogFile;
+use lines::Lines;
+
+/// The writing side of one container's log.
+pub(crate) struct Log {
+    driver: Driver,
+    /// Docker's `attrs`, already encoded as a JSON object; empty: none.
+    attributes: String,
+    file: Option<LogFile>,
+    lines: [Lines; 2],
+    /// Entries encoded but not written yet.
+    batch: Vec<u8>,
+    batched: u64,
+    lost: u64,
+}
+
+impl Log {
+    /// Opens (or goes on with) the log at `path`.
+    pub(crate) fn open(options: &Options, path: &Path, attributes: &Map<String>) -> Result<Self> {
+        let file = match options.driver {
+            Driver::None => None,
+            Driver::JsonFile | Driver::Local => Some(LogFile::open(path, options)?),
+        };
+        let attributes = if attributes.is_empty() { String::new() } else { crate::table::json(attributes)? };
+        Ok(Log {
+            driver: options.driver,
+            attributes,
+            file,
+            lines: [Lines::default(), Lines::default()],
+            batch: Vec::new(),
+            batched: 0,
+            lost: 0,
+        })
+    }
+
+    /// Records what the container wrote. Never fails: what cannot be written is counted and reported later.
+    pub(crate) fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        if self.file.is_none() {
+            return;
+        }
+        let mut lines = std::mem::take(&mut self.lines[stream as usize]);
+        lines.feed(bytes, clock::now(), |line, time| self.entry(stream, line, time));
+        self.lines[stream as usize] = lines;
+        self.flush();
+    }
+
+    /// Records what is left of a last line without newline: the stream has ended.
+    pub(crate) fn finish(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if let Some((line, time)) = self.lines[stream as usize].rest() {
+                self.entry(stream, &line, time);
+            }
+        }
+        self.flush();
+    }
+
+    fn entry(&mut self, stream: Stream, line: &[u8], time: i64) {
+        self.encode(stream, line, time);
+        if self.file.as_ref().is_some_and(|file| file.is_full_with(self.batch.len())) {
+            self.flush();
+        }
+    }
+
+    fn encode(&mut self, stream: Stream, line: &[u8], time: i64) {
+        match self.driver {
+            Driver::JsonFile => json::encode(&mut self.batch, stream, line, time, &self.attributes),
+            Driver::Local => local::encode(&mut self.batch, stream, line, time),
+            Driver::None => {}
+        }
+        self.batched += 1;
+    }
+
+    fn flush(&mut self) {
+        if self.lost > 0 && self.batched > 0 {
+            self.confess();
+        }
+        let Some(file) = &mut self.file else { return };
+        if file.append(&self.batch).is_err() {
+            self.lost += self.batched;
+        }
+        self.batch.clear();
+        self.batch.shrink_to(1024);
+        self.batched = 0;
+    }
+
+    /// Tries to say in the log that lines are missing.
+    fn confess(&mut self) {
+        let (batch, batched) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.batched));
+        let notice = format!("kiste: {} log lines could not be written and are lost\n", self.lost);
+        self.encode(Stream::Stderr, notice.as_bytes(), clock::now());
+        if self.file.as_mut().is_some_and(|file| file.append(&self.batch).is_ok()) {
+            self.lost = 0;
+        }
+        (self.batch, self.batched) = (batch, batched);
+    }
+}

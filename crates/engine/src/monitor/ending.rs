@@ -1,0 +1,131 @@
+//! What follows from the end of the container's process: its last output, its code on record, a restart or the end for
+//! good. The order matters: at every step a `kill -9` of the monitor leaves what `reconcile` can finish.
+
+use std::time::{Duration, Instant};
+
+use sandbox::cgroup::Cgroup;
+
+use super::clients::Waiting;
+use super::protocol::Answer;
+use super::{Monitor, read_plan};
+use crate::model::Status;
+use crate::reconcile::failure_code;
+use crate::verbs::Stream;
+use crate::{Engine, Error, clock, failpoint};
+
+/// How long survivors in the cgroup of a container without a pid namespace are awaited after they were killed.
+const SURVIVORS: Duration = Duration::from_secs(2);
+
+impl Monitor {
+    /// The container's first process has ended.
+    pub(super) fn process_ended(&mut self) {
+        let Some(run) = self.run.take() else { return };
+        self.poll.forget(&run.pidfd);
+        let code = run.reap();
+        failpoint::hit("exit-seen");
+        let oom_killed = run.was_oom_killed(&self.settings.cgroup);
+        self.kill_at = None;
+        self.abort_probe();
+        if self.settings.shares_pids {
+            self.kill_survivors();
+        }
+        self.drain();
+        self.log.finish();
+        let lived = self.lived();
+        self.status.finished_at = clock::now();
+        (self.status.exit_code, self.status.oom_killed) = (code, oom_killed);
+        (self.status.pid, self.status.pid_start, self.status.pipes) = (0, 0, [0, 0]);
+        if oom_killed {
+            self.teller.tell("oom", &[]);
+        }
+        let attributes = [("execDuration", lived.as_secs().to_string()), ("exitCode", code.to_string())];
+        self.teller.tell("die", &attributes);
+        match self.backoff.next(&self.settings.restart, self.status.manually_stopped, code, lived) {
+            Some(pause) => self.restart_after(pause, code),
+            None => self.finish_run(),
+        }
+    }
+
+    fn kill_survivors(&self) {
+        let Ok(cgroup) = Cgroup::open(&self.settings.cgroup) else { return };
+        let deadline = Instant::now() + SURVIVORS;
+        while cgroup.processes().is_ok_and(|left| !left.is_empty()) && Instant::now() < deadline {
+            drop(cgroup.kill());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Takes what is still in the pipes. Nobody writes any more, unless the container gave a descriptor away: then what
+    /// is there now is all that counts.
+    fn drain(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            while self.move_output(stream) {}
+        }
+        self.streams = super::run::Streams::default();
+        self.feed = super::Feed::default();
+    }
+
+    fn restart_after(&mut self, pause: Duration, code: i32) {
+        self.status.status = Status::Restarting;
+        self.status.restart_count += 1;
+        self.write_status();
+        self.remove_cgroup();
+        self.clients.tell(&[Waiting::Exit], &Answer::Ended { code });
+        self.restart_at = Some(Instant::now() + pause);
+    }
+
+    /// The pause is over.
+    pub(super) fn start_again(&mut self) {
+        let started = read_plan(&self.paths, &self.id).and_then(|plan| self.start(&plan));
+        linux::memory::trim();
+        if let Err(error) = started {
+            self.start_failed(&error);
+        }
+    }
+
+    /// A restart failed: that is an end like any other, and may be tried again.
+    fn start_failed(&mut self, error: &Error) {
+        self.status.exit_code = failure_code(error);
+        self.status.error = error.message.clone();
+        self.status.finished_at = clock::now();
+        (self.status.pid, self.status.pid_start) = (0, 0);
+        let code = self.status.exit_code;
+        match self.backoff.next(&self.settings.restart, self.status.manually_stopped, code, Duration::ZERO) {
+            Some(pause) => self.restart_after(pause, code),
+            None => self.finish_run(),
+        }
+    }
+
+    /// The first start failed: leaves word for whoever finds the container, and goes.
+    pub(super) fn give_up(&mut self, error: &Error) {
+        self.status.status = Status::Exited;
+        self.status.exit_code = failure_code(error);
+        self.status.error = error.message.clone();
+        (self.status.pid, self.status.pid_start) = (0, 0);
+        self.write_status();
+    }
+
+    /// The run is over for good: records it, gives everything back, tells everyone.
+    pub(super) fn finish_run(&mut self) {
+        self.status.status = Status::Exited;
+        self.write_status();
+        failpoint::hit("exit-status-written");
+        self.remove_cgroup();
+        failpoint::hit("exit-cgroup-removed");
+        if self.stop_asked {
+            self.teller.tell("stop", &[]);
+        }
+        // If this fails (a full disk), the status stays behind and the next command records it.
+        drop(Engine::new(self.paths.clone()).record_end(&self.id, &self.status, self.settings.auto_remove));
+        self.lock = None;
+        self.clients.tell(&[Waiting::Stop], &Answer::done());
+        self.clients.tell(&[Waiting::End, Waiting::Exit], &Answer::Ended { code: self.status.exit_code });
+    }
+
+    fn remove_cgroup(&self) {
+        if let Ok(cgroup) = Cgroup::open(&self.settings.cgroup) {
+            // A cgroup that stays is removed by the next start, or with the container.
+            drop(cgroup.remove());
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! One run of the container's process: made from the plan by the sandbox, or taken over from a monitor that died.
+//! Streams, clients and what follows from the end are served elsewhere.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use sandbox::cgroup::Cgroup;
+use sandbox::launch::{self, Launch, Stdio};
+use sandbox::seccomp;
+
+use crate::plan::{self, Plan};
+use crate::status::RunStatus;
+use crate::{Context, Error, ErrorKind, Paths, Result, failpoint, status};
+
+/// Code of a process whose end nobody could observe, as with Docker.
+const UNKNOWN: i32 = 255;
+
+/// The monitor's ends of the container's standard streams.
+#[derive(Default)]
+pub(super) struct Streams {
+    /// Standard output (or the terminal) and standard error.
+    pub(super) output: [Option<OwnedFd>; 2],
+    /// Standard input (or the terminal).
+    pub(super) input: Option<OwnedFd>,
+    /// Whether they are a terminal.
+    pub(super) terminal: bool,
+}
+
+/// A process that runs.
+pub(super) struct Run {
+    pub(super) pid: i32,
+    pub(super) pidfd: OwnedFd,
+    /// Taken over: not our child, so another process reaps it.
+    adopted: bool,
+    /// OOM kills that the cgroup had counted before.
+    oom_kills: u64,
+}
+
+impl Run {
+    /// The exit code of the process, which has ended.
+    pub(super) fn reap(&self) -> i32 {
+        if self.adopted {
+            return exit_code_of_stranger(&self.pidfd);
+        }
+        match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Ok(Some(ended)) => match (ended.exit_status(), ended.terminating_signal()) {
+                (Some(code), _) => code,
+                (None, Some(signal)) => 128 + signal,
+                (None, None) => UNKNOWN,
+            },
+            _ => UNKNOWN,
+        }
+    }
+
+    /// Whether the kernel killed something in the container for want of memory.
+    pub(super) fn was_oom_killed(&self, cgroup: &str) -> bool {
+        oom_kills(cgroup) > self.oom_kills
+    }
+}
+
+fn oom_kills(cgroup: &str) -> u64 {
+    Cgroup::open(cgroup).and_then(|cgroup| cgroup.usage()).map(|usage| usage.oom_kills).unwrap_or(0)
+}
+
+/// The kernel tells the code of somebody else's child once its parent has reaped it, which the parent does at once.
+fn exit_code_of_stranger(pidfd: &OwnedFd) -> i32 {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    loop {
+        match linux::pidfd::exit_status(pidfd.as_fd()) {
+            Ok(Some(status)) => return linux::pidfd::exit_code(status),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            _ => return UNKNOWN,
+        }
+    }
+}
+
+/// Makes and starts the container's process. `status` gets its identity as soon as it has one.
+pub(super) fn begin(
+    paths: &Paths,
+    plan: &Plan,
+    console: Option<(u16, u16)>,
+    status: &mut RunStatus,
+) -> Result<(Run, Streams)> {
+    let path = cgroup_path(&plan.spec);
+    let cgroup = CgroupGuard::create(&path, &plan.spec)?;
+    failpoint::hit("monitor-cgroup-made");
+    let oom_kills = cgroup.get().usage().map(|usage| usage.oom_kills).unwrap_or(0);
+    let terminal = plan.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+    let (mut streams, far) = if terminal { (Streams { terminal, ..Streams::default() }, None) } else { pipes(plan)? };
+    let program = filter(plan)?;
+    let launch = Launch {
+        spec: &plan.spec,
+        rootfs: rootfs(&plan.rootfs),
+        user: &plan.user,
+        groups: &plan.groups,
+        seccomp: program.as_ref(),
+        stdio: stdio(far.as_ref(), console),
+        cgroup: Some(cgroup.get()),
+        init: plan.init,
+        state: paths.container_state(&plan.id),
+    };
+    let mut created = launch::create(&launch).map_err(start_error)?;
+    failpoint::hit("monitor-created");
+    drop(far);
+    status.pid = created.pid;
+    status.pid_start = status::process_start(created.pid).unwrap_or(0);
+    status.pipes = streams.output.each_ref().map(|pipe| pipe.as_ref().map_or(0, inode));
+    status::write(paths, &plan.id, status)?;
+    failpoint::hit("monitor-status-written");
+    created.start().map_err(start_error)?;
+    failpoint::hit("monitor-started");
+    if let Some(master) = created.terminal {
+        let flags = rustix::fs::fcntl_getfl(&master).step(|| "read the terminal's flags".to_owned())?;
+        rustix::fs::fcntl_setfl(&master, flags | OFlags::NONBLOCK).step(|| "set the terminal's flags".to_owned())?;
+        let writer = rustix::io::fcntl_dupfd_cloexec(&master, 3).step(|| "duplicate the terminal".to_owned())?;
+        streams.input = Some(writer);
+        streams.output[0] = Some(master);
+    }
+    cgroup.keep();
+    Ok((Run { pid: created.pid, pidfd: created.pidfd, adopted: false, oom_kills }, streams))
+}
+
+/// Takes over a process whose monitor has died: its identity, its end and what is left of its pipes.
+pub(super) fn adopt(plan: &Plan, status: &RunStatus) -> Result<(Run, Streams)> {
+    let gone = || Error::internal(format!("process {} of container {} is gone", status.pid, plan.id));
+    let pid = Pid::from_raw(status.pid).ok_or_else(gone)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).step(|| format!("open process {}", status.pid))?;
+    // Only now is the number safe from reuse, so only now does the start time prove anything.
+    if !status.process_alive() {
+        return Err(gone());
+    }
+    let output = status.pipes.map(|wanted| find_pipe(status.pid, wanted));
+    let oom_kills = oom_kills(&cgroup_path(&plan.spec));
+    let run = Run { pid: status.pid, pidfd, adopted: true, oom_kills };
+    Ok((run, Streams { output, input: None, terminal: false }))
+}
+
+/// Another read end of one of the process's pipes, if it still has it open.
+fn find_pipe(pid: i32, wanted: u64) -> Option<OwnedFd> {
+    let wanted_name = format!("pipe:[{wanted}]");
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let mut candidates = descriptors.flatten().map(|entry| entry.path());
+    let path = candidates.find(|path| std::fs::read_link(path).is_ok_and(|name| name.as_os_str() == wanted_name.as_str()))?;
+    let pipe = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    // The process may have closed it and opened something else in its place between the two steps.
+    (wanted != 0 && inode(&pipe) == wanted).then_some(pipe)
+}
+
+/// The container's path in each cgroup hierarchy.
+pub(crate) fn cgroup_path(spec: &Spec) -> String {
+    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether processes can outlive the container's first one: it has no pid namespace of its own.
+pub(super) fn shares_pids(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    !namespaces.is_some_and(|list| list.iter().any(|kind| kind.typ() == LinuxNamespaceType::Pid && kind.path().is_none()))
+}
+
+/// A new cgroup that is removed again unless the start succeeds.
+struct CgroupGuard(Option<Cgroup>);
+
+impl CgroupGuard {
+    fn create(path: &str, spec: &Spec) -> Result<Self> {
+        let cgroup = Cgroup::create(path).step(|| format!("create the cgroup {path}"))?;
+        let guard = CgroupGuard(Some(cgroup));
+        if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) {
+            guard.get().apply(resources).step(|| "set the container's limits".to_owned())?;
+        }
+        Ok(guard)
+    }
+
+    fn get(&self) -> &Cgroup {
+        self.0.as_ref().expect("only `keep` and `drop` take it")
+    }
+
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CgroupGuard {
+    fn drop(&mut self) {
+        if let Some(cgroup) = self.0.take() {
+            let _ = cgroup.remove();
+        }
+    }
+}
+
+/// The container's ends of its pipes, by standard descriptor number.
+type Far = [OwnedFd; 3];
+
+/// Makes the standard streams. The container's output ends are opened for reading too, so that the death of the monitor
+/// closes no last reader: the container gets no SIGPIPE, and an adopting monitor finds everything still in the pipe.
+fn pipes(plan: &Plan) -> Result<(Streams, Option<Far>)> {
+    let owner = container_root(&plan.spec);
+    let (near_out, far_out) = output_pipe(owner)?;
+    let (near_err, far_err) = output_pipe(owner)?;
+    let (far_in, near_in) = if plan.open_stdin { input_pipe(owner)? } else { (null()?, None) };
+    let streams = Streams { output: [Some(near_out), Some(near_err)], input: near_in, terminal: false };
+    Ok((streams, Some([far_in, far_out, far_err])))
+}
+
+fn output_pipe(owner: (Uid, Gid)) -> Result<(OwnedFd, OwnedFd)> {
+    use std::os::fd::AsRawFd;
+    let step = || "make an output pipe".to_owned();
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).step(step)?;
+    let path = format!("/proc/self/fd/{}", write.as_raw_fd());
+    let far = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+    rustix::fs::fchown(&far, Some(owner.0), Some(owner.1)).step(step)?;
+    set_nonblocking(&read)?;
+    Ok((read, far))
+}
+
+fn input_pipe(owner: (Uid, Gid)) -> Result<(OwnedFd, Option<OwnedFd>)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).step(|| "make an input pipe".to_owned())?;
+    rustix::fs::fchown(&read, Some(owner.0), Some(owner.1)).step(|| "make an input pipe".to_owned())?;
+    set_nonblocking(&write)?;
+    Ok((read, Some(write)))
+}
+
+fn null() -> Result<OwnedFd> {
+    rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).step(|| "open /dev/null".to_owned())
+}
+
+/// Marks one end of a pipe non-blocking; the other end is another open file and stays as it is.
+fn set_nonblocking(end: impl AsFd) -> Result<()> {
+    rustix::fs::fcntl_setfl(end, OFlags::NONBLOCK).step(|| "make a pipe non-blocking".to_owned())
+}
+
+fn inode(descriptor: &OwnedFd) -> u64 {
+    rustix::fs::fstat(descriptor).map(|data| data.st_ino).unwrap_or(0)
+}
+
+/// The container's root as the host numbers it: it owns the pipes, so that `/dev/stdout` can be opened inside.
+fn container_root(spec: &Spec) -> (Uid, Gid) {
+    let linux = spec.linux().as_ref();
+    let host_id = |mappings: Option<&Vec<oci_spec::runtime::LinuxIdMapping>>| {
+        let root = mappings.and_then(|list| list.iter().find(|mapping| mapping.container_id() == 0));
+        root.map_or(0, |mapping| mapping.host_id())
+    };
+    let uid = host_id(linux.and_then(|linux| linux.uid_mappings().as_ref()));
+    let gid = host_id(linux.and_then(|linux| linux.gid_mappings().as_ref()));
+    (Uid::from_raw(uid), Gid::from_raw(gid))
+}
+
+fn stdio(far: Option<&Far>, console: Option<(u16, u16)>) -> Stdio<'_> {
+    match far {
+        Some(far) => Stdio::Fds(far.each_ref().map(|end| -> BorrowedFd<'_> { end.as_fd() })),
+        None => {
+            let (rows, columns) = console.unwrap_or((0, 0));
+            Stdio::Terminal { rows, columns }
+        }
+    }
+}
+
+/// The seccomp filter that the plan asks for.
+pub(crate) fn filter(plan: &Plan) -> Result<Option<seccomp::Program>> {
+    match plan.seccomp {
+        plan::Seccomp::Unconfined => Ok(None),
+        plan::Seccomp::Default => {
+            let names = effective_capabilities(&plan.spec);
+            Ok(Some(seccomp::default_profile(&names.iter().map(String::as_str).collect::<Vec<_>>())))
+        }
+        plan::Seccomp::Profile => {
+            let profile = plan.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+            profile.map(seccomp::compile).transpose().map_err(|cause| Error::invalid(format!("compile the seccomp profile: {cause}")))
+        }
+    }
+}
+
+fn effective_capabilities(spec: &Spec) -> Vec<String> {
+    let capabilities = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
+    let set = capabilities.and_then(|sets| sets.bounding().as_ref());
+    set.into_iter().flatten().map(|capability| format!("CAP_{capability}")).collect()
+}
+
+fn rootfs(rootfs: &plan::Rootfs) -> launch::Rootfs {
+    match rootfs.clone() {
+        plan::Rootfs::Overlay { lower, upper, work, hidden } => launch::Rootfs::Overlay { lower, upper, work, hidden },
+        plan::Rootfs::Directory(path) => launch::Rootfs::Directory(path),
+    }
+}
+
+/// The sandbox's error as the engine's.
+pub(crate) fn start_error(error: launch::Error) -> Error {
+    let kind = match &error {
+        launch::Error::CommandNotFound(_) => ErrorKind::CommandNotFound,
+        launch::Error::NotExecutable(_) => ErrorKind::NotExecutable,
+        launch::Error::Invalid(_) => ErrorKind::Invalid,
+        launch::Error::Step(_) => ErrorKind::Internal,
+    };
+    Error::new(kind, error.to_string())
+}

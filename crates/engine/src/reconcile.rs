@@ -1,0 +1,212 @@
+//! What to do about a run that nobody looks after: adopt its process, record its end, or start it again. Every command
+//! that names a container comes by here first, so a killed monitor or a power cut is put right by whatever is typed
+//! next. Also the record of every end, which a living monitor writes in the same way.
+
+use std::fs;
+
+use records::Durability;
+
+use crate::model::{HostConfig, Map};
+use crate::monitor::protocol::{self, Answer, Request};
+use crate::plan::Plan;
+use crate::status::{self, Liveness, RunLock, RunStatus};
+use crate::table::{self, Container, Ended, Intent};
+use crate::verbs::{StartOptions, read_plan, spawn_monitor};
+use crate::{Engine, Error, ErrorKind, Result, clock, events};
+
+/// Exit code of a run whose end nobody saw, as with Docker.
+const UNKNOWN: i32 = 255;
+
+impl Engine {
+    /// Finds a container and makes its record true.
+    pub(crate) fn look_up(&self, name: &str) -> Result<Container> {
+        let container = self.read(|connection| table::find(connection, name))?;
+        self.settle(container)
+    }
+
+    /// Makes the record of a container true: a run without a monitor is adopted or ended.
+    pub(crate) fn settle(&self, container: Container) -> Result<Container> {
+        if container.state != Intent::Running || status::is_held(self.paths(), &container.id) {
+            return Ok(container);
+        }
+        // Whoever else has the lock by now settles it.
+        let existed = self.paths().container_state(&container.id).exists();
+        let Some(lock) = RunLock::try_take(self.paths(), &container.id)? else { return Ok(container) };
+        let container = self.read(|connection| table::find(connection, &container.id))?;
+        if container.state == Intent::Running {
+            self.settle_locked(&container, lock, existed)?;
+        }
+        self.read(|connection| table::find(connection, &container.id))
+    }
+
+    fn settle_locked(&self, container: &Container, lock: RunLock, existed: bool) -> Result<()> {
+        let name = &container.name;
+        let status = status::read(self.paths(), &container.id);
+        if let Some(status) = status.filter(|status| status.pid > 0 || status.finished_at > 0 || !status.error.is_empty()) {
+            if status.process_alive() {
+                return self.adopt(container, &lock);
+            }
+            return self.end_unwatched(container, status, lock);
+        }
+        self.remove_run(&container.id);
+        if existed {
+            let error = "the start was interrupted: the command or the monitor was killed";
+            self.note(format!("the start of {name} was interrupted; it can be started again"));
+            return self.record_start_error(container, 128, error);
+        }
+        // The state directory is gone: the machine was rebooted.
+        let status = RunStatus { exit_code: UNKNOWN, finished_at: clock::now(), ..RunStatus::default() };
+        self.record_end(&container.id, &status, container.host.auto_remove)
+    }
+
+    /// Gives a process whose monitor is gone a new one.
+    fn adopt(&self, container: &Container, lock: &RunLock) -> Result<()> {
+        let begin = Request::Begin { adopt: true, attach: None, console: None };
+        let socket = spawn_monitor(self.paths(), &container.id, lock, &begin)?;
+        match protocol::answer(&socket)? {
+            Some((Answer::Done { .. }, _)) => {
+                self.note(format!("the monitor of {} was gone; its process was adopted", container.name));
+                Ok(())
+            }
+            Some((Answer::Failed(error), _)) => Err(error),
+            _ => Err(Error::internal(format!("the new monitor of container {} died", container.name))),
+        }
+    }
+
+    /// The process ended while nobody watched, or its monitor died while it wound the run up.
+    fn end_unwatched(&self, container: &Container, mut status: RunStatus, lock: RunLock) -> Result<()> {
+        if status.finished_at == 0 && status.error.is_empty() {
+            status.exit_code = UNKNOWN;
+            status.finished_at = clock::now();
+            self.tell_with(container, "die", &[("exitCode", UNKNOWN.to_string())]);
+        }
+        if self.restarts(container, &status) {
+            let plan = read_plan(self.paths(), &container.id)?;
+            self.remove_run(&container.id);
+            self.note(format!("the monitor of {} was gone; started it again by its restart policy", container.name));
+            return self.start_recorded(&plan, lock, &StartOptions::default()).map(drop);
+        }
+        self.note(format!("the monitor of {} was gone, and so was its process", container.name));
+        if !status.error.is_empty() && status.started_at == 0 {
+            self.remove_run(&container.id);
+            return self.record_start_error(container, status.exit_code, &status.error);
+        }
+        self.record_end(&container.id, &status, container.host.auto_remove)
+    }
+
+    fn restarts(&self, container: &Container, status: &RunStatus) -> bool {
+        let HostConfig { restart_policy, .. } = &container.host;
+        let limit = restart_policy.maximum_retry_count;
+        !status.manually_stopped
+            && status.started_at > 0
+            && match restart_policy.name.as_str() {
+                "always" | "unless-stopped" => true,
+                "on-failure" => status.exit_code != 0 && (limit <= 0 || i64::from(status.restart_count) < limit),
+                _ => false,
+            }
+    }
+
+    /// Records the end of a run, gives its resources back and, with `--rm`, removes the container. The caller holds the
+    /// run lock.
+    pub(crate) fn record_end(&self, id: &str, status: &RunStatus, auto_remove: bool) -> Result<()> {
+        if auto_remove {
+            return match self.remove_locked(id, true) {
+                Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            };
+        }
+        self.remove_cgroup(id);
+        let ended = Ended {
+            exit_code: i64::from(status.exit_code),
+            oom: status.oom_killed,
+            started_at: status.started_at,
+            finished_at: status.finished_at,
+            restart_count: i64::from(status.restart_count),
+            stopped_by_user: status.manually_stopped,
+        };
+        self.write(Durability::Power, |transaction| table::set_exited(transaction, id, &ended))?;
+        self.remove_run_files(id);
+        Ok(())
+    }
+
+    /// Records that a start failed; with `--rm` the container goes at once. The caller holds the run lock.
+    pub(crate) fn record_failed_start(&self, plan: &Plan, error: &Error) -> Result<()> {
+        self.remove_run(&plan.id);
+        let container = self.read(|connection| table::find(connection, &plan.id))?;
+        self.record_start_error(&container, failure_code(error), &error.message)
+    }
+
+    fn record_start_error(&self, container: &Container, code: i32, error: &str) -> Result<()> {
+        if container.host.auto_remove {
+            return self.remove_locked(&container.id, true);
+        }
+        self.write(Durability::Process, |transaction| table::set_error(transaction, &container.id, i64::from(code), error))
+    }
+
+    /// Removes what a run leaves: its cgroup and its files.
+    pub(crate) fn remove_run(&self, id: &str) {
+        self.remove_cgroup(id);
+        self.remove_run_files(id);
+    }
+
+    fn remove_cgroup(&self, id: &str) {
+        let Ok(plan) = read_plan(self.paths(), id) else { return };
+        let path = crate::monitor::run::cgroup_path(&plan.spec);
+        if let Ok(cgroup) = sandbox::cgroup::Cgroup::open(&path) {
+            // What cannot be removed now is removed with the container.
+            drop(cgroup.remove());
+        }
+    }
+
+    /// Files of the run; the lock stays, because someone holds it.
+    fn remove_run_files(&self, id: &str) {
+        let directory = self.paths().container_state(id);
+        for name in ["monitor.sock", "status.json", "plan.json"] {
+            // What stays is overwritten by the next run.
+            drop(fs::remove_file(directory.join(name)));
+        }
+    }
+
+    /// Appends an event of a container.
+    pub(crate) fn tell(&self, container: &Container, action: &str) {
+        self.tell_with(container, action, &[]);
+    }
+
+    pub(crate) fn tell_with(&self, container: &Container, action: &str, more: &[(&str, String)]) {
+        let labels: &Map<String> = &container.config.labels;
+        let event = events::container_event(&container.id, &container.name, &container.image, labels, action, more);
+        // What happened has happened, on a full disk too.
+        drop(events::append(self.paths(), &event));
+    }
+
+    /// Makes the records of all containers true.
+    pub(crate) fn settle_all(&self, containers: Vec<Container>) -> Vec<Container> {
+        let mut settled = Vec::with_capacity(containers.len());
+        for container in containers {
+            match self.settle(container.clone()) {
+                Ok(container) => settled.push(container),
+                // Removed meanwhile, or by its own `--rm`.
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.note(format!("container {}: {error}", container.name));
+                    settled.push(container);
+                }
+            }
+        }
+        settled
+    }
+
+    /// Looks at a run without settling it.
+    pub(crate) fn liveness(&self, container: &Container) -> Liveness {
+        status::liveness(self.paths(), &container.id)
+    }
+}
+
+/// The exit code that a failed start leaves on record: the shell's, as with Docker.
+pub(crate) fn failure_code(error: &Error) -> i32 {
+    match error.kind {
+        ErrorKind::NotExecutable => 126,
+        ErrorKind::CommandNotFound => 127,
+        _ => 128,
+    }
+}
