@@ -36,7 +36,7 @@ pub(crate) struct Archive {
 
 /// Reads the whole stream.
 pub(crate) fn read(input: &mut dyn Read, staging: &Staging<'_>, known: &HashMap<String, u64>) -> Result<Archive> {
-    let mut tar = TarReader::new(inflate(input)?.content);
+    let mut tar = TarReader::new(inflate(input)?);
     let mut archive = Archive { members: HashMap::new() };
     let (mut documents, mut layers) = (0, 0);
     while let Some(entry) = tar.next()? {

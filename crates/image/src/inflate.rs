@@ -33,20 +33,14 @@ impl Compression {
     }
 }
 
-/// A stream's compression and its content.
-pub(crate) struct Inflated<'a> {
-    pub(crate) compression: Compression,
-    pub(crate) content: Box<dyn Read + 'a>,
-}
-
 /// Looks at the first bytes and puts the right decoder on top.
-pub(crate) fn inflate<'a>(mut input: impl Read + 'a) -> Result<Inflated<'a>> {
+pub(crate) fn inflate<'a>(mut input: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     let mut start = [0u8; 6];
     let got = read_full(&mut input, &mut start).map_err(damaged)?;
     let compression = Compression::of(&start[..got]);
     let whole = Cursor::new(start).take(got as u64).chain(input);
     if compression == Compression::None {
-        return Ok(Inflated { compression, content: Box::new(whole) });
+        return Ok(Box::new(whole));
     }
     let consumed = Rc::new(Cell::new(0));
     let counted = BufReader::with_capacity(128 << 10, Counted { input: whole, count: Rc::clone(&consumed) });
@@ -61,7 +55,7 @@ pub(crate) fn inflate<'a>(mut input: impl Read + 'a) -> Result<Inflated<'a>> {
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(counted)),
         Compression::None => Box::new(counted),
     };
-    Ok(Inflated { compression, content: Box::new(Bounded { input: decoder, consumed, produced: 0 }) })
+    Ok(Box::new(Bounded { input: decoder, consumed, produced: 0 }))
 }
 
 /// Counts what is read.

@@ -43,7 +43,7 @@ pub(crate) fn receive(mut stream: impl Read, home: &Path) -> Result<NewLayer> {
         return Ok(NewLayer { blob: diff_id.clone(), diff_id, blob_size, home: home.to_owned(), size });
     }
     let mut raw = Hashed { input: whole, hasher: Hasher::new(), count: 0 };
-    let (diff_id, _, size) = pump(inflate(&mut raw)?.content, &directory)?;
+    let (diff_id, _, size) = pump(inflate(&mut raw)?, &directory)?;
     io::copy(&mut raw, &mut io::sink()).map_err(damaged)?;
     Ok(NewLayer { diff_id, blob: raw.hasher.finish(), blob_size: raw.count, home: home.to_owned(), size })
 }

@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn malformed_records() {
-        for bad in [&b"5"[..], b"5 a=", b"99 a=b\n", b"0 a=b\n", b"6 a=b\n", b"-6 a=b\n", b"7 =abc\n", b"13 size=-12\n"]
+        for bad in [&b"5"[..], b"5 a=", b"99 a=b\n", b"0 a=b\n", b"7 a=b\n", b"-6 a=b\n", b"7 =abc\n", b"13 size=-12\n"]
         {
             assert!(parse(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
