@@ -18,7 +18,10 @@ fn it_has_the_containers_privileges() {
     env.detached(&["--name", "c", "--cap-drop", "CHOWN"], "sleep 60");
     let line = "for p in 1 self; do grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/$p/status >/status.$p; done; cmp /status.1 /status.self && echo same";
     assert_eq!(env.ok(&["exec", "c", "sh", "-c", line]), "same");
-    assert_eq!(env.ok(&["exec", "-u", "app", "c", "sh", "-c", "id -u; grep CapEff /proc/self/status | cut -f2; echo $HOME"]), "1000\n0000000000000000\n/home/app");
+    assert_eq!(
+        env.ok(&["exec", "-u", "app", "c", "sh", "-c", "id -u; grep CapEff /proc/self/status | cut -f2; echo $HOME"]),
+        "1000\n0000000000000000\n/home/app"
+    );
     assert_eq!(env.ok(&["exec", "c", "sh", "-c", "ls /proc/self/fd | tr '\\n' ' '"]).trim(), "0 1 2 3");
 }
 
@@ -39,7 +42,9 @@ fn detached_it_outlives_its_client() {
     let env = Env::with_busybox();
     env.detached(&["--name", "c"], "sleep 60");
     assert_eq!(env.ok(&["exec", "-d", "c", "sh", "-c", "sleep 0.5; echo x >/done"]), "");
-    wait_until("it is done", Duration::from_secs(10), || (env.kiste(&["exec", "c", "cat", "/done"]).code() == 0).then_some(()));
+    wait_until("it is done", Duration::from_secs(10), || {
+        (env.kiste(&["exec", "c", "cat", "/done"]).code() == 0).then_some(())
+    });
 }
 
 #[test]
@@ -47,7 +52,9 @@ fn it_ends_with_the_container() {
     let env = Env::with_busybox();
     env.detached(&["--name", "c"], "sleep 60");
     let mut exec = env.command(&["exec", "c", "sleep", "60"]).spawn().unwrap();
-    wait_until("it runs", Duration::from_secs(10), || env.ok(&["exec", "c", "ps"]).contains("sleep 60\n").then_some(()));
+    wait_until("it runs", Duration::from_secs(10), || {
+        env.ok(&["exec", "c", "ps"]).contains("sleep 60\n").then_some(())
+    });
     env.ok(&["kill", "c"]);
     assert_eq!(exec.wait().unwrap().code(), Some(137));
     env.kiste(&["exec", "c", "true"]).fails(1, &["is not running"]);

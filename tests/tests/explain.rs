@@ -7,7 +7,9 @@ use serde_json::Value;
 fn leaves(value: &Value) -> String {
     match value {
         Value::Array(values) => values.iter().map(leaves).collect::<Vec<_>>().join("\n"),
-        Value::Object(fields) => fields.iter().map(|(key, value)| format!("{key}\n{}", leaves(value))).collect::<Vec<_>>().join("\n"),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| format!("{key}\n{}", leaves(value))).collect::<Vec<_>>().join("\n")
+        }
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
@@ -25,7 +27,10 @@ fn it_tells_what_the_kernel_says() {
             let link = std::fs::read_link(format!("/proc/{pid}/ns/{namespace}")).unwrap().display().to_string();
             link.trim_start_matches(namespace).trim_matches(|c: char| !c.is_ascii_digit()).to_owned()
         };
-        assert!(told.contains(&number(&pid.to_string())) && told.contains(&number("self")), "{namespace}: {document:#}");
+        assert!(
+            told.contains(&number(&pid.to_string())) && told.contains(&number("self")),
+            "{namespace}: {document:#}"
+        );
     }
     let map = std::fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
     assert!(told.contains(map.split_whitespace().nth(1).unwrap()), "{document:#}");

@@ -11,7 +11,18 @@ fn health(env: &Env, name: &str) -> String {
 #[test]
 fn health_goes_from_starting_to_healthy_to_unhealthy() {
     let env = Env::with_busybox();
-    let options = ["--name", "c", "--health-cmd", "test -e /ok && echo fine", "--health-interval", "200ms", "--health-retries", "2", "--health-start-period", "1s"];
+    let options = [
+        "--name",
+        "c",
+        "--health-cmd",
+        "test -e /ok && echo fine",
+        "--health-interval",
+        "200ms",
+        "--health-retries",
+        "2",
+        "--health-start-period",
+        "1s",
+    ];
     env.detached(&options, "sleep 0.5; touch /ok; sleep 60");
     assert_eq!(health(&env, "c"), "starting");
     wait_until("healthy", Duration::from_secs(15), || (health(&env, "c") == "healthy").then_some(()));
@@ -23,14 +34,35 @@ fn health_goes_from_starting_to_healthy_to_unhealthy() {
     wait_until("unhealthy", Duration::from_secs(15), || (health(&env, "c") == "unhealthy").then_some(()));
     let state = &env.inspect("c")["State"]["Health"];
     assert!(state["FailingStreak"].as_i64().unwrap() >= 2 && state["Log"].as_array().unwrap().len() <= 5, "{state}");
-    let events = env.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "event=health_status", "--format", "{{.Action}}"]);
+    let events = env.ok(&[
+        "events",
+        "--since",
+        "10m",
+        "--until",
+        "0s",
+        "--filter",
+        "event=health_status",
+        "--format",
+        "{{.Action}}",
+    ]);
     assert_eq!(events.lines().collect::<Vec<_>>(), ["health_status: healthy", "health_status: unhealthy"]);
 }
 
 #[test]
 fn a_check_that_hangs_counts_as_failed() {
     let env = Env::with_busybox();
-    let options = ["--name", "c", "--health-cmd", "sleep 60", "--health-interval", "100ms", "--health-timeout", "300ms", "--health-retries", "1"];
+    let options = [
+        "--name",
+        "c",
+        "--health-cmd",
+        "sleep 60",
+        "--health-interval",
+        "100ms",
+        "--health-timeout",
+        "300ms",
+        "--health-retries",
+        "1",
+    ];
     env.detached(&options, "sleep 60");
     wait_until("unhealthy", Duration::from_secs(15), || (health(&env, "c") == "unhealthy").then_some(()));
     let state = &env.inspect("c")["State"]["Health"];
@@ -41,7 +73,8 @@ fn a_check_that_hangs_counts_as_failed() {
 #[test]
 fn an_image_without_and_a_command_with_no_healthcheck() {
     let env = Env::with_busybox();
-    let config = serde_json::json!({"Cmd": ["sleep", "60"], "Healthcheck": {"Test": ["CMD", "true"], "Interval": 100_000_000}});
+    let config =
+        serde_json::json!({"Cmd": ["sleep", "60"], "Healthcheck": {"Test": ["CMD", "true"], "Interval": 100_000_000}});
     env.load(&kiste_tests::archive::Image::new("health:1", kiste_tests::archive::busybox().layers, config).docker());
     env.ok(&["run", "-d", "--name", "c", "health:1"]);
     wait_until("healthy", Duration::from_secs(15), || (health(&env, "c") == "healthy").then_some(()));
@@ -84,7 +117,8 @@ fn a_restart_waits_longer_each_time() {
     env.detached(&["--name", "c", "--restart", "always"], "date +%s%N");
     std::thread::sleep(Duration::from_secs(4));
     env.ok(&["rm", "-f", "-v", "c"]);
-    let events = env.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "event=start", "--format", "{{.TimeNano}}"]);
+    let events =
+        env.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "event=start", "--format", "{{.TimeNano}}"]);
     let times: Vec<i64> = events.lines().map(|line| line.parse().unwrap()).collect();
     // 0.1, 0.2, 0.4, 0.8, 1.6 s: in four seconds the first start and about five more.
     assert!((4..=7).contains(&times.len()), "{times:?}");
@@ -95,6 +129,8 @@ fn the_policy_can_be_changed() {
     let env = Env::with_busybox();
     env.detached(&["--name", "c"], "sleep 1; exit 1");
     env.ok(&["update", "--restart", "on-failure:1", "c"]);
-    wait_until("it is tried again and given up", Duration::from_secs(20), || (env.status("c") == "exited" && restarts(&env, "c") == 1).then_some(()));
+    wait_until("it is tried again and given up", Duration::from_secs(20), || {
+        (env.status("c") == "exited" && restarts(&env, "c") == 1).then_some(())
+    });
     env.kiste(&["update", "--restart", "nonsense", "c"]).fails(125, &["restart policy"]);
 }

@@ -6,7 +6,8 @@ use kiste_tests::Env;
 fn the_machine_as_a_read_only_base() {
     let env = Env::new();
     let name = format!("/kiste-test-{}", std::process::id());
-    let line = format!("cat /etc/os-release >/dev/null && echo x >{name} && cat {name} && rm -rf /etc/apt && echo harmless");
+    let line =
+        format!("cat /etc/os-release >/dev/null && echo x >{name} && cat {name} && rm -rf /etc/apt && echo harmless");
     assert_eq!(env.ok(&["run", "--rm", "host:/", "sh", "-c", &line]), "x\nharmless");
     assert!(!std::path::Path::new(&name).exists());
     assert!(std::path::Path::new("/etc/apt").exists());

@@ -25,7 +25,9 @@ fn both_formats_from_a_file_and_from_standard_input() {
 #[test]
 fn every_compression() {
     let env = Env::new();
-    for (name, program, arguments) in [("gz", "gzip", &["-nc1"][..]), ("xz", "xz", &["-0c"]), ("zst", "zstd", &["-qc"]), ("bz2", "bzip2", &["-1c"])] {
+    for (name, program, arguments) in
+        [("gz", "gzip", &["-nc1"][..]), ("xz", "xz", &["-0c"]), ("zst", "zstd", &["-qc"]), ("bz2", "bzip2", &["-1c"])]
+    {
         let image = tiny(&format!("tiny:{name}"), name);
         let packed = archive::filter(program, arguments, &image.docker());
         assert_eq!(env.kiste_with_input(&["load"], &packed).ok(), format!("Loaded image: tiny:{name}"));
@@ -37,8 +39,25 @@ fn every_compression() {
 fn layers_hide_and_replace_what_is_below() {
     let env = Env::new();
     let mut layers = archive::busybox().layers;
-    layers.push(Layer::new().directory("d", 0o755).file("d/a", 0o644, b"a").file("d/b", 0o644, b"b").directory("o", 0o755).file("o/old", 0o644, b"").file("f", 0o600, b"old").finish());
-    layers.push(Layer::new().file("d/.wh.a", 0o644, b"").file("o/.wh..wh..opq", 0o644, b"").file("o/new", 0o644, b"").file("f", 0o640, b"new").hardlink("g", "f").finish());
+    layers.push(
+        Layer::new()
+            .directory("d", 0o755)
+            .file("d/a", 0o644, b"a")
+            .file("d/b", 0o644, b"b")
+            .directory("o", 0o755)
+            .file("o/old", 0o644, b"")
+            .file("f", 0o600, b"old")
+            .finish(),
+    );
+    layers.push(
+        Layer::new()
+            .file("d/.wh.a", 0o644, b"")
+            .file("o/.wh..wh..opq", 0o644, b"")
+            .file("o/new", 0o644, b"")
+            .file("f", 0o640, b"new")
+            .hardlink("g", "f")
+            .finish(),
+    );
     env.load(&Image::new("layers:1", layers, json!({"Cmd": ["sh"]})).docker());
     let line = "ls d; ls o; cat f; stat -c ' %a %h' f; [ f -ef g ] && echo linked";
     assert_eq!(env.ok(&["run", "--rm", "layers:1", "sh", "-c", line]), "b\nnew\nnew 640 2\nlinked");
@@ -67,7 +86,8 @@ fn names_tags_and_removal() {
 fn importing_a_file_tree() {
     let env = Env::new();
     let tree = archive::busybox().layers.remove(0);
-    let arguments = ["import", "-c", "CMD [\"echo\", \"imported\"]", "-c", "ENV PATH=/bin X=1", "-m", "by hand", "-", "tree:1"];
+    let arguments =
+        ["import", "-c", "CMD [\"echo\", \"imported\"]", "-c", "ENV PATH=/bin X=1", "-m", "by hand", "-", "tree:1"];
     let id = env.kiste_with_input(&arguments, &tree).ok().to_owned();
     assert!(id.starts_with("sha256:"), "{id}");
     assert_eq!(env.ok(&["run", "--rm", "tree:1"]), "imported");
@@ -127,7 +147,19 @@ fn a_registry_that_lies_is_found_out() {
 fn the_document_of_an_image() {
     let env = Env::with_busybox();
     let document = env.inspect("busybox");
-    for key in ["/Id", "/RepoTags", "/RepoDigests", "/Created", "/Architecture", "/Os", "/Size", "/Config/Cmd", "/Config/Env", "/RootFS/Layers/0", "/GraphDriver"] {
+    for key in [
+        "/Id",
+        "/RepoTags",
+        "/RepoDigests",
+        "/Created",
+        "/Architecture",
+        "/Os",
+        "/Size",
+        "/Config/Cmd",
+        "/Config/Env",
+        "/RootFS/Layers/0",
+        "/GraphDriver",
+    ] {
         assert!(document.pointer(key).is_some(), "{key} is missing in {document:#}");
     }
     let table = env.ok(&["images"]);

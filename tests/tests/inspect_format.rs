@@ -6,7 +6,10 @@ use serde_json::Value;
 #[test]
 fn the_document_has_dockers_fields() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c", "-e", "A=1", "--label", "x=y", "-v", "v:/data", "--restart", "on-failure:3", "-m", "64m"], "sleep 60");
+    env.detached(
+        &["--name", "c", "-e", "A=1", "--label", "x=y", "-v", "v:/data", "--restart", "on-failure:3", "-m", "64m"],
+        "sleep 60",
+    );
     let document = env.inspect("c");
     for key in DOCKERS_FIELDS {
         assert!(document.pointer(key).is_some(), "{key} is missing in {document:#}");
@@ -15,7 +18,10 @@ fn the_document_has_dockers_fields() {
     assert_eq!(document["Args"], serde_json::json!(["-c", "sleep 60"]));
     assert_eq!(document["State"]["Running"], true);
     assert_eq!(document["Config"]["Labels"]["x"], "y");
-    assert_eq!(document["HostConfig"]["RestartPolicy"], serde_json::json!({"Name": "on-failure", "MaximumRetryCount": 3}));
+    assert_eq!(
+        document["HostConfig"]["RestartPolicy"],
+        serde_json::json!({"Name": "on-failure", "MaximumRetryCount": 3})
+    );
     assert_eq!(document["Mounts"][0]["Name"], "v");
     assert!(document["Image"].as_str().unwrap().starts_with("sha256:"));
     assert_eq!(document["Config"]["Image"], "busybox");
@@ -23,17 +29,74 @@ fn the_document_has_dockers_fields() {
 
 /// Of `docker inspect`, version 28.5.
 const DOCKERS_FIELDS: &[&str] = &[
-    "/Id", "/Created", "/Path", "/Args", "/State/Status", "/State/Running", "/State/Paused", "/State/Restarting", "/State/OOMKilled",
-    "/State/Dead", "/State/Pid", "/State/ExitCode", "/State/Error", "/State/StartedAt", "/State/FinishedAt", "/Image", "/ResolvConfPath",
-    "/HostnamePath", "/HostsPath", "/LogPath", "/Name", "/RestartCount", "/Driver", "/Platform", "/MountLabel", "/ProcessLabel",
-    "/AppArmorProfile", "/ExecIDs", "/HostConfig/Binds", "/HostConfig/ContainerIDFile", "/HostConfig/LogConfig/Type", "/HostConfig/NetworkMode",
-    "/HostConfig/PortBindings", "/HostConfig/RestartPolicy", "/HostConfig/AutoRemove", "/HostConfig/CapAdd", "/HostConfig/CgroupnsMode",
-    "/HostConfig/IpcMode", "/HostConfig/Privileged", "/HostConfig/SecurityOpt", "/HostConfig/UsernsMode", "/HostConfig/ShmSize",
-    "/HostConfig/Runtime", "/HostConfig/CpuShares", "/HostConfig/Memory", "/HostConfig/NanoCpus", "/HostConfig/CgroupParent",
-    "/HostConfig/PidsLimit", "/HostConfig/Ulimits", "/HostConfig/MaskedPaths", "/HostConfig/ReadonlyPaths", "/GraphDriver/Name",
-    "/GraphDriver/Data/UpperDir", "/GraphDriver/Data/LowerDir", "/GraphDriver/Data/MergedDir", "/Mounts/0/Type", "/Mounts/0/Source",
-    "/Mounts/0/Destination", "/Mounts/0/RW", "/Config/Hostname", "/Config/User", "/Config/Env", "/Config/Cmd", "/Config/Image",
-    "/Config/WorkingDir", "/Config/Entrypoint", "/Config/Labels", "/NetworkSettings/Networks",
+    "/Id",
+    "/Created",
+    "/Path",
+    "/Args",
+    "/State/Status",
+    "/State/Running",
+    "/State/Paused",
+    "/State/Restarting",
+    "/State/OOMKilled",
+    "/State/Dead",
+    "/State/Pid",
+    "/State/ExitCode",
+    "/State/Error",
+    "/State/StartedAt",
+    "/State/FinishedAt",
+    "/Image",
+    "/ResolvConfPath",
+    "/HostnamePath",
+    "/HostsPath",
+    "/LogPath",
+    "/Name",
+    "/RestartCount",
+    "/Driver",
+    "/Platform",
+    "/MountLabel",
+    "/ProcessLabel",
+    "/AppArmorProfile",
+    "/ExecIDs",
+    "/HostConfig/Binds",
+    "/HostConfig/ContainerIDFile",
+    "/HostConfig/LogConfig/Type",
+    "/HostConfig/NetworkMode",
+    "/HostConfig/PortBindings",
+    "/HostConfig/RestartPolicy",
+    "/HostConfig/AutoRemove",
+    "/HostConfig/CapAdd",
+    "/HostConfig/CgroupnsMode",
+    "/HostConfig/IpcMode",
+    "/HostConfig/Privileged",
+    "/HostConfig/SecurityOpt",
+    "/HostConfig/UsernsMode",
+    "/HostConfig/ShmSize",
+    "/HostConfig/Runtime",
+    "/HostConfig/CpuShares",
+    "/HostConfig/Memory",
+    "/HostConfig/NanoCpus",
+    "/HostConfig/CgroupParent",
+    "/HostConfig/PidsLimit",
+    "/HostConfig/Ulimits",
+    "/HostConfig/MaskedPaths",
+    "/HostConfig/ReadonlyPaths",
+    "/GraphDriver/Name",
+    "/GraphDriver/Data/UpperDir",
+    "/GraphDriver/Data/LowerDir",
+    "/GraphDriver/Data/MergedDir",
+    "/Mounts/0/Type",
+    "/Mounts/0/Source",
+    "/Mounts/0/Destination",
+    "/Mounts/0/RW",
+    "/Config/Hostname",
+    "/Config/User",
+    "/Config/Env",
+    "/Config/Cmd",
+    "/Config/Image",
+    "/Config/WorkingDir",
+    "/Config/Entrypoint",
+    "/Config/Labels",
+    "/NetworkSettings/Networks",
 ];
 
 #[test]
@@ -49,7 +112,8 @@ fn templates() {
     assert_eq!(format("{{.HostConfig.Memory}} {{len .Args}}"), "0 1");
     env.kiste(&["inspect", "-f", "{{.Nope.Deep}}", "c"]).fails(1, &["template"]);
     env.kiste(&["inspect", "-f", "{{", "c"]).fails(64, &["template"]);
-    let lines: Vec<Value> = env.ok(&["ps", "-a", "--format", "json"]).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let lines: Vec<Value> =
+        env.ok(&["ps", "-a", "--format", "json"]).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!((lines[0]["Names"].as_str(), lines[0]["State"].as_str()), (Some("c"), Some("created")));
     let table = env.ok(&["ps", "-a", "--format", "table {{.Names}}\t{{.Image}}"]);
     assert_eq!(table, "NAMES     IMAGE\nc         busybox");

@@ -14,7 +14,8 @@ fn host_namespaces() -> BTreeMap<String, String> {
 /// Names of the namespaces that a new container with these options shares with the host.
 fn shared(env: &Env, options: &[&str]) -> Vec<String> {
     let host = host_namespaces();
-    let output = env.sh(options, "cd /proc/self/ns; for n in cgroup ipc mnt net pid time user uts; do readlink $n; done");
+    let output =
+        env.sh(options, "cd /proc/self/ns; for n in cgroup ipc mnt net pid time user uts; do readlink $n; done");
     let inside: Vec<&str> = output.lines().collect();
     assert_eq!(inside.len(), NAMESPACES.len(), "{output}");
     NAMESPACES.iter().zip(inside).filter(|(name, id)| host[**name] == *id).map(|(name, _)| (*name).to_owned()).collect()
@@ -41,10 +42,13 @@ fn host_namespaces_on_request() {
 fn joining_another_container() {
     let env = Env::with_busybox();
     env.detached(&["--name", "first", "--ipc", "shareable"], "echo x >/dev/shm/mark; sleep 60");
-    let namespaces = |name: &str| env.ok(&["exec", name, "sh", "-c", "cd /proc/self/ns; readlink ipc net pid user mnt uts"]);
+    let namespaces =
+        |name: &str| env.ok(&["exec", name, "sh", "-c", "cd /proc/self/ns; readlink ipc net pid user mnt uts"]);
     let first: Vec<String> = namespaces("first").lines().map(str::to_owned).collect();
-    let line = "cat /dev/shm/mark; ps -o args | grep -c 'slee[p] 60'; cd /proc/self/ns; readlink ipc net pid user mnt uts";
-    let joined = env.sh(&["--ipc", "container:first", "--network", "container:first", "--pid", "container:first"], line);
+    let line =
+        "cat /dev/shm/mark; ps -o args | grep -c 'slee[p] 60'; cd /proc/self/ns; readlink ipc net pid user mnt uts";
+    let joined =
+        env.sh(&["--ipc", "container:first", "--network", "container:first", "--pid", "container:first"], line);
     let joined: Vec<&str> = joined.lines().collect();
     assert_eq!(joined[0], "x", "the same shared memory");
     assert_ne!(joined[1], "0", "the same processes");
@@ -58,8 +62,17 @@ fn joining_another_container() {
 fn it_sees_only_its_own_processes_and_interfaces() {
     let env = Env::with_busybox();
     assert_eq!(env.sh(&[], "echo $$; ls /proc | grep -c '^[0-9]'").lines().next(), Some("1"));
-    assert_eq!(env.sh(&[], "ls /sys/class/net; ip -o addr show lo | grep -o 'inet 127.0.0.1/8'"), "lo\ninet 127.0.0.1/8");
-    assert_eq!(env.sh(&["--network", "none"], "ls /sys/class/net; ping -c 1 127.0.0.1 >/dev/null 2>&1; cat /sys/class/net/lo/operstate"), "lo\nunknown");
+    assert_eq!(
+        env.sh(&[], "ls /sys/class/net; ip -o addr show lo | grep -o 'inet 127.0.0.1/8'"),
+        "lo\ninet 127.0.0.1/8"
+    );
+    assert_eq!(
+        env.sh(
+            &["--network", "none"],
+            "ls /sys/class/net; ping -c 1 127.0.0.1 >/dev/null 2>&1; cat /sys/class/net/lo/operstate"
+        ),
+        "lo\nunknown"
+    );
 }
 
 fn status_field(env: &Env, options: &[&str], field: &str) -> String {
@@ -114,7 +127,11 @@ fn kernel_files_are_masked_or_read_only() {
         assert!(options(target).split(',').any(|option| option == "ro"), "{target}: {}", options(target));
     }
     for target in ["/proc", "/sys", "/dev/pts", "/dev/shm", "/dev/mqueue"] {
-        assert!(options(target).contains("nosuid") && options(target).contains("noexec"), "{target}: {}", options(target));
+        assert!(
+            options(target).contains("nosuid") && options(target).contains("noexec"),
+            "{target}: {}",
+            options(target)
+        );
     }
 }
 
@@ -123,7 +140,13 @@ fn devices_are_the_minimal_ones_and_work() {
     let env = Env::with_busybox();
     let names = env.sh(&[], "ls /dev | sort | tr '\\n' ' '");
     assert_eq!(names.trim(), "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero");
-    assert_eq!(env.sh(&[], "echo x >/dev/null; head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; stat -c %t:%T /dev/null"), "4\n4\n1:3");
+    assert_eq!(
+        env.sh(
+            &[],
+            "echo x >/dev/null; head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; stat -c %t:%T /dev/null"
+        ),
+        "4\n4\n1:3"
+    );
     assert_eq!(env.sh(&[], "echo x >/dev/full 2>/dev/null || echo full"), "full");
     assert_eq!(env.sh(&["--device", "/dev/null:/dev/hole:rw"], "echo x >/dev/hole; stat -c %t:%T /dev/hole"), "1:3");
     env.kiste(&["run", "--rm", "--device", "/dev/no-such", "busybox", "true"]).fails(125, &["/dev/no-such"]);
@@ -144,7 +167,10 @@ fn dangerous_calls_are_refused() {
     refused(&[], "date -s 2020-01-01");
     refused(&[], "ip link set lo down");
     refused(&[], "dmesg");
-    refused(&["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"], "mount -t cgroup2 c /tmp && test -w /tmp/cgroup.procs && echo 1 >/tmp/cgroup.procs");
+    refused(
+        &["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"],
+        "mount -t cgroup2 c /tmp && test -w /tmp/cgroup.procs && echo 1 >/tmp/cgroup.procs",
+    );
 }
 
 #[test]

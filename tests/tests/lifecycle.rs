@@ -7,7 +7,15 @@ use kiste_tests::{Env, wait_until};
 #[test]
 fn create_start_stop_start_remove() {
     let env = Env::with_busybox();
-    let id = env.ok(&["create", "--name", "c", "busybox", "sh", "-c", "trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done"]);
+    let id = env.ok(&[
+        "create",
+        "--name",
+        "c",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done",
+    ]);
     assert_eq!((id.len(), env.status("c").as_str()), (64, "created"));
     assert_eq!(env.ok(&["start", "c"]), "c");
     assert_eq!(env.status("c"), "running");
@@ -40,7 +48,10 @@ fn stopping_kills_what_does_not_listen() {
 #[test]
 fn the_containers_own_stop_signal_and_time() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c", "--stop-signal", "USR2", "--stop-timeout", "20"], "trap 'exit 6' USR2; echo up; while :; do sleep 0.05; done");
+    env.detached(
+        &["--name", "c", "--stop-signal", "USR2", "--stop-timeout", "20"],
+        "trap 'exit 6' USR2; echo up; while :; do sleep 0.05; done",
+    );
     wait_until("its handler is set", Duration::from_secs(10), || env.ok(&["logs", "c"]).contains("up").then_some(()));
     env.ok(&["stop", "c"]);
     assert_eq!(env.inspect("c")["State"]["ExitCode"], 6);
@@ -63,7 +74,8 @@ fn restart_gives_a_new_process() {
 fn wait_gives_the_exit_code_to_everyone() {
     let env = Env::with_busybox();
     env.detached(&["--name", "c"], "sleep 1; exit 33");
-    let waiters: Vec<_> = (0..5).map(|_| env.command(&["wait", "c"]).stdout(std::process::Stdio::piped()).spawn().unwrap()).collect();
+    let waiters: Vec<_> =
+        (0..5).map(|_| env.command(&["wait", "c"]).stdout(std::process::Stdio::piped()).spawn().unwrap()).collect();
     for waiter in waiters {
         assert_eq!(String::from_utf8_lossy(&waiter.wait_with_output().unwrap().stdout), "33\n");
     }
@@ -94,7 +106,8 @@ fn renaming() {
     env.kiste(&["inspect", "old"]).fails(1, &["no such object: old"]);
     env.kiste(&["rename", "new", "taken"]).fails(1, &["taken", "in use"]);
     env.kiste(&["rename", "new", "-bad-"]).fails(1, &[]);
-    env.kiste(&["run", "--name", "taken", "busybox", "true"]).fails(125, &["Conflict. The container name \"/taken\" is already in use by container"]);
+    env.kiste(&["run", "--name", "taken", "busybox", "true"])
+        .fails(125, &["Conflict. The container name \"/taken\" is already in use by container"]);
     env.kiste(&["run", "--name", "b@d", "busybox", "true"]).fails(125, &["Invalid container name (b@d)"]);
 }
 
@@ -139,22 +152,35 @@ fn attaching_to_a_running_container() {
 fn a_detached_container_needs_no_client() {
     let env = Env::with_busybox();
     // A client in the foreground that is killed takes nothing with it.
-    let mut client = env.command(&["run", "--name", "c", "busybox", "sh", "-c", "while :; do echo x; sleep 0.05; done"]);
+    let mut client =
+        env.command(&["run", "--name", "c", "busybox", "sh", "-c", "while :; do echo x; sleep 0.05; done"]);
     let mut client = client.stdout(std::process::Stdio::null()).spawn().unwrap();
     wait_until("it runs", Duration::from_secs(20), || env.kiste(&["logs", "c"]).stdout.contains('x').then_some(()));
     client.kill().unwrap();
     client.wait().unwrap();
     let before = env.ok(&["logs", "c"]).lines().count();
-    wait_until("it goes on", Duration::from_secs(10), || (env.ok(&["logs", "c"]).lines().count() > before + 5).then_some(()));
+    wait_until("it goes on", Duration::from_secs(10), || {
+        (env.ok(&["logs", "c"]).lines().count() > before + 5).then_some(())
+    });
     assert_eq!(env.status("c"), "running");
 }
 
 #[test]
 fn a_client_passes_signals_on() {
     let env = Env::with_busybox();
-    let mut client = env.command(&["run", "--name", "c", "busybox", "sh", "-c", "trap 'exit 12' TERM; echo up; while :; do sleep 0.05; done"]);
+    let mut client = env.command(&[
+        "run",
+        "--name",
+        "c",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 12' TERM; echo up; while :; do sleep 0.05; done",
+    ]);
     let mut client = client.stdout(std::process::Stdio::null()).spawn().unwrap();
-    wait_until("its handler is set", Duration::from_secs(20), || env.kiste(&["logs", "c"]).stdout.contains("up").then_some(()));
+    wait_until("its handler is set", Duration::from_secs(20), || {
+        env.kiste(&["logs", "c"]).stdout.contains("up").then_some(())
+    });
     let pid = rustix::process::Pid::from_child(&client);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(client.wait().unwrap().code(), Some(12));
@@ -164,7 +190,8 @@ fn a_client_passes_signals_on() {
 fn events_tell_the_story() {
     let env = Env::with_busybox();
     env.ok(&["run", "--rm", "--name", "c", "--label", "k=v", "busybox", "true"]);
-    let actions = env.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "type=container", "--format", "{{.Action}}"]);
+    let actions =
+        env.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "type=container", "--format", "{{.Action}}"]);
     assert_eq!(actions.lines().collect::<Vec<_>>(), ["create", "attach", "start", "die", "destroy"]);
     let die = env.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "event=die", "--format", "{{json .}}"]);
     let die: serde_json::Value = serde_json::from_str(&die).unwrap();

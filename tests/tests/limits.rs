@@ -52,7 +52,8 @@ fn running_out_of_memory_is_reported() {
     env.kiste(&["run", "--name", "c", "-m", "24m", "busybox", "sh", "-c", eater]).fails(137, &[]);
     let state = &env.inspect("c")["State"];
     assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&true.into(), &137.into()), "{state}");
-    let events = env.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "event=oom", "--format", "{{.Action}}"]);
+    let events =
+        env.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "event=oom", "--format", "{{.Action}}"]);
     assert!(events.contains("oom"), "{events}");
     env.kiste(&["run", "--name", "d", "busybox", "sh", "-c", "kill -9 $$; exit 137"]);
     assert_eq!(env.inspect("d")["State"]["OOMKilled"], false);
@@ -111,7 +112,10 @@ fn devices() {
     assert_ne!(output.code(), 0);
     assert!(output.stderr.contains("not permitted"), "{output:#?}");
     let allowed = [&options[..], &["--device-cgroup-rule", "c 1:11 r"]].concat();
-    let output = env.kiste(&[&["run", "--rm"], &allowed[..], &["busybox", "sh", "-c", "mknod /kmsg c 1 11 && head -c 1 /kmsg | wc -c"]].concat());
+    let output = env.kiste(
+        &[&["run", "--rm"], &allowed[..], &["busybox", "sh", "-c", "mknod /kmsg c 1 11 && head -c 1 /kmsg | wc -c"]]
+            .concat(),
+    );
     assert_eq!(output.ok().trim(), "1");
     env.kiste(&["run", "--rm", "--device-cgroup-rule", "x 1:1 r", "busybox", "true"]).fails(125, &["x 1:1 r"]);
 }
@@ -120,14 +124,16 @@ fn devices() {
 fn block_devices() {
     let env = Env::with_busybox();
     let device = std::fs::read_dir("/sys/block").unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
-    let device = device.filter(|name| name.starts_with("vd") || name.starts_with("sd") || name.starts_with("nvme")).min();
+    let device =
+        device.filter(|name| name.starts_with("vd") || name.starts_with("sd") || name.starts_with("nvme")).min();
     let device = device.expect("the machine has a disk");
     let number = std::fs::read_to_string(format!("/sys/block/{device}/dev")).unwrap();
     let option = format!("/dev/{device}:1mb");
     env.detached(&["--name", "c", "--device-write-bps", &option], "sleep 60");
     let value = limit(&env, "c", "blkio/blkio.throttle.write_bps_device", "io.max");
     assert!(value.contains(number.trim()) && value.contains("1048576"), "{value}");
-    env.kiste(&["run", "--rm", "--device-write-bps", "/dev/no-such:1mb", "busybox", "true"]).fails(125, &["/dev/no-such"]);
+    env.kiste(&["run", "--rm", "--device-write-bps", "/dev/no-such:1mb", "busybox", "true"])
+        .fails(125, &["/dev/no-such"]);
 }
 
 #[test]

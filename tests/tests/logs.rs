@@ -18,7 +18,19 @@ fn both_streams_are_kept_apart() {
 #[test]
 fn the_file_has_dockers_format() {
     let env = Env::with_busybox();
-    env.ok(&["run", "--name", "c", "--label", "a=1", "--log-opt", "labels=a", "busybox", "sh", "-c", "printf 'tab\\t<&>\\377\\n'; echo err >&2"]);
+    env.ok(&[
+        "run",
+        "--name",
+        "c",
+        "--label",
+        "a=1",
+        "--log-opt",
+        "labels=a",
+        "busybox",
+        "sh",
+        "-c",
+        "printf 'tab\\t<&>\\377\\n'; echo err >&2",
+    ]);
     let path = env.ok(&["inspect", "-f", "{{.LogPath}}", "c"]);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -71,7 +83,11 @@ fn rotation_keeps_the_newest_within_bounds() {
     assert!(numbers.len() < 3000 && numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{} lines", numbers.len());
     let path = std::path::PathBuf::from(env.ok(&["inspect", "-f", "{{.LogPath}}", "c"]));
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-    let files: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().flatten().filter(|e| e.file_name().to_str().unwrap().starts_with(&name)).collect();
+    let files: Vec<_> = std::fs::read_dir(path.parent().unwrap())
+        .unwrap()
+        .flatten()
+        .filter(|e| e.file_name().to_str().unwrap().starts_with(&name))
+        .collect();
     assert_eq!(files.len(), 3, "{files:?}");
     assert!(files.iter().all(|file| file.metadata().unwrap().len() <= 21_000));
 }

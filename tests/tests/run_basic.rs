@@ -6,7 +6,8 @@ use kiste_tests::Env;
 #[test]
 fn output_arguments_and_streams() {
     let env = Env::with_busybox();
-    let output = env.kiste(&["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; echo \"$@\"", "sh", "a b", "--rm"]);
+    let output =
+        env.kiste(&["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; echo \"$@\"", "sh", "a b", "--rm"]);
     assert_eq!(output.ok(), "out\na b --rm");
     assert_eq!(output.stderr, "err\n");
 }
@@ -63,7 +64,10 @@ fn user_by_name_number_and_group() {
 #[test]
 fn names_ids_and_host_name() {
     let env = Env::with_busybox();
-    assert_eq!(env.sh(&["--hostname", "box", "--domainname", "example.org"], "hostname; cat /proc/sys/kernel/domainname"), "box\nexample.org");
+    assert_eq!(
+        env.sh(&["--hostname", "box", "--domainname", "example.org"], "hostname; cat /proc/sys/kernel/domainname"),
+        "box\nexample.org"
+    );
     let id = env.detached(&["--name", "named"], "hostname; sleep 60");
     assert_eq!(id.len(), 64, "{id}");
     assert!(id.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()));
@@ -112,7 +116,8 @@ fn entry_point_and_command() {
 #[test]
 fn read_only_root_with_a_writable_tmpfs() {
     let env = Env::with_busybox();
-    let line = "touch /x 2>/dev/null && echo writable; echo y >/scratch/y && cat /scratch/y; grep ' /scratch ' /proc/mounts";
+    let line =
+        "touch /x 2>/dev/null && echo writable; echo y >/scratch/y && cat /scratch/y; grep ' /scratch ' /proc/mounts";
     let output = env.sh(&["--read-only", "--tmpfs", "/scratch:size=1m,mode=700"], line);
     assert!(output.starts_with("y\ntmpfs /scratch tmpfs rw,nosuid,nodev,noexec"), "{output}");
     assert!(output.contains("size=1024k") && output.contains("mode=700"), "{output}");
@@ -135,8 +140,17 @@ fn hosts_resolver_and_shared_memory() {
 #[test]
 fn resource_limits_and_kernel_parameters() {
     let env = Env::with_busybox();
-    assert_eq!(env.sh(&["--ulimit", "nofile=123:456", "--ulimit", "core=0"], "ulimit -Sn; ulimit -Hn; ulimit -c"), "123\n456\n0");
-    assert_eq!(env.sh(&["--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.msgmax=9000"], "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax"), "1\n9000");
+    assert_eq!(
+        env.sh(&["--ulimit", "nofile=123:456", "--ulimit", "core=0"], "ulimit -Sn; ulimit -Hn; ulimit -c"),
+        "123\n456\n0"
+    );
+    assert_eq!(
+        env.sh(
+            &["--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.msgmax=9000"],
+            "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax"
+        ),
+        "1\n9000"
+    );
     env.kiste(&["run", "--rm", "--sysctl", "kernel.panic=5", "busybox", "true"]).fails(125, &["kernel.panic"]);
 }
 
@@ -158,6 +172,13 @@ fn a_real_debian_runs() {
     let env = Env::new();
     let archive = std::fs::read(kiste_tests::fixtures::debian()).expect("the archive is readable");
     assert_eq!(env.load(&archive).ok(), "Loaded image: debian:test");
-    let output = env.ok(&["run", "--rm", "debian:test", "bash", "-c", "source /etc/os-release; echo $ID; dpkg -l bash | tail -1 | cut -c1-2; getent passwd games | cut -d: -f1"]);
+    let output = env.ok(&[
+        "run",
+        "--rm",
+        "debian:test",
+        "bash",
+        "-c",
+        "source /etc/os-release; echo $ID; dpkg -l bash | tail -1 | cut -c1-2; getent passwd games | cut -d: -f1",
+    ]);
     assert_eq!(output, "debian\nii\ngames");
 }

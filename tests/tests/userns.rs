@@ -43,7 +43,15 @@ fn layers_and_own_files_have_the_right_owners() {
 #[test]
 fn the_files_survive_a_restart() {
     let env = Env::with_busybox();
-    env.ok(&["run", "--name", "c", "busybox", "sh", "-c", "echo $(cat /n 2>/dev/null)x >/n; chown app /n; cat /n; stat -c %u /n"]);
+    env.ok(&[
+        "run",
+        "--name",
+        "c",
+        "busybox",
+        "sh",
+        "-c",
+        "echo $(cat /n 2>/dev/null)x >/n; chown app /n; cat /n; stat -c %u /n",
+    ]);
     env.ok(&["start", "-a", "c"]);
     assert_eq!(env.ok(&["logs", "c"]), "x\n1000\nxx\n1000");
 }
@@ -70,7 +78,10 @@ fn host_namespace_on_request_and_when_privileged() {
         let map = env.sh(&[option], "cat /proc/self/uid_map");
         assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "0", "4294967295"], "{option}");
     }
-    assert_eq!(env.sh(&["--userns", "host", "-u", "1234"], "id -u; stat -c %u /bin/busybox; touch /tmp/x; stat -c %u /tmp/x"), "1234\n0\n1234");
+    assert_eq!(
+        env.sh(&["--userns", "host", "-u", "1234"], "id -u; stat -c %u /bin/busybox; touch /tmp/x; stat -c %u /tmp/x"),
+        "1234\n0\n1234"
+    );
 }
 
 #[test]
@@ -88,7 +99,18 @@ fn keeping_ones_own_id() {
     let directory = env.path("home");
     std::fs::create_dir(&directory).unwrap();
     let volume = format!("{}:/h", directory.display());
-    let output = env.kiste(&["run", "--rm", "--userns", "keep-id", "-v", &volume, "busybox", "sh", "-c", "touch /h/x; stat -c %u /h/x; id -u"]);
+    let output = env.kiste(&[
+        "run",
+        "--rm",
+        "--userns",
+        "keep-id",
+        "-v",
+        &volume,
+        "busybox",
+        "sh",
+        "-c",
+        "touch /h/x; stat -c %u /h/x; id -u",
+    ]);
     let owner = output.ok().lines().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(owner[0], owner[1], "one's own files are one's own");
     assert_eq!(std::fs::metadata(directory.join("x")).unwrap().uid(), 0, "and on the host they are the caller's");
@@ -97,7 +119,15 @@ fn keeping_ones_own_id() {
 #[test]
 fn devices_and_setuid_programs_of_an_image_have_no_power_over_the_host() {
     let env = Env::with_busybox();
-    env.ok(&["run", "--name", "c", "busybox", "sh", "-c", "cp /bin/busybox /tmp/su && chmod 4755 /tmp/su && ls -l /tmp/su | cut -c4"]);
+    env.ok(&[
+        "run",
+        "--name",
+        "c",
+        "busybox",
+        "sh",
+        "-c",
+        "cp /bin/busybox /tmp/su && chmod 4755 /tmp/su && ls -l /tmp/su | cut -c4",
+    ]);
     assert_eq!(env.ok(&["logs", "c"]), "s");
     env.kiste(&["run", "--rm", "busybox", "mknod", "/dev/sda", "b", "8", "0"]).fails(1, &["not permitted"]);
 }

@@ -7,7 +7,10 @@ fn named_volumes_live_longer_than_containers() {
     let env = Env::with_busybox();
     assert_eq!(env.ok(&["volume", "create", "v"]), "v");
     env.sh(&["-v", "v:/data"], "echo kept >/data/file; chown app /data/file");
-    assert_eq!(env.sh(&["--mount", "type=volume,src=v,dst=/other"], "cat /other/file; stat -c %u /other/file"), "kept\n1000");
+    assert_eq!(
+        env.sh(&["--mount", "type=volume,src=v,dst=/other"], "cat /other/file; stat -c %u /other/file"),
+        "kept\n1000"
+    );
     assert_eq!(env.sh(&["-v", "v:/data:ro"], "touch /data/x 2>/dev/null || cat /data/file"), "kept");
     assert_eq!(env.ok(&["volume", "ls", "-q"]), "v");
     let mountpoint = env.ok(&["volume", "inspect", "-f", "{{.Mountpoint}}", "v"]);
@@ -48,7 +51,11 @@ fn an_empty_volume_gets_the_images_content() {
     let env = Env::with_busybox();
     assert_eq!(env.sh(&["-v", "v:/etc"], "test -s /etc/passwd && stat -c %a:%u /etc/passwd"), "644:0");
     env.sh(&["-v", "v:/etc"], "rm /etc/group");
-    assert_eq!(env.sh(&["-v", "v:/etc"], "ls /etc/group 2>/dev/null; ls /etc/passwd"), "/etc/passwd", "only an empty one is filled");
+    assert_eq!(
+        env.sh(&["-v", "v:/etc"], "ls /etc/group 2>/dev/null; ls /etc/passwd"),
+        "/etc/passwd",
+        "only an empty one is filled"
+    );
     assert_eq!(env.sh(&["-v", "n:/etc:nocopy"], "ls /etc/passwd 2>/dev/null; echo end"), "end");
     assert_eq!(env.sh(&["-v", "t:/tmp"], "stat -c %a /tmp"), "1777", "the mount point's mode is taken over");
 }
@@ -56,7 +63,11 @@ fn an_empty_volume_gets_the_images_content() {
 #[test]
 fn image_volumes_become_anonymous_ones() {
     let env = Env::with_busybox();
-    let image = kiste_tests::archive::Image::new("vol:1", kiste_tests::archive::busybox().layers, serde_json::json!({"Cmd": ["true"], "Volumes": {"/data": {}}}));
+    let image = kiste_tests::archive::Image::new(
+        "vol:1",
+        kiste_tests::archive::busybox().layers,
+        serde_json::json!({"Cmd": ["true"], "Volumes": {"/data": {}}}),
+    );
     env.load(&image.docker());
     env.ok(&["run", "--name", "c", "vol:1"]);
     let mounts = &env.inspect("c")["Mounts"];
@@ -82,7 +93,8 @@ fn bind_mounts_in_both_grammars() {
     env.sh(&["-v", &format!("{}:/m", missing.display())], "true");
     assert!(missing.is_dir(), "-v makes the source");
     let missing = format!("type=bind,src={},dst=/m", env.path("never-made").display());
-    env.kiste(&["run", "--rm", "--mount", &missing, "busybox", "true"]).fails(125, &["bind source path does not exist"]);
+    env.kiste(&["run", "--rm", "--mount", &missing, "busybox", "true"])
+        .fails(125, &["bind source path does not exist"]);
 }
 
 #[test]
@@ -94,9 +106,20 @@ fn read_only_binds_are_so_for_submounts_too() {
     let script = format!("mount -t tmpfs t {0}/sub && exec \"$@\"", directory.display());
     let volume = format!("{}:/b:ro", directory.display());
     let mut command = std::process::Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]).arg(kiste_tests::fixtures::kiste());
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"])
+        .arg(kiste_tests::fixtures::kiste());
     env.prepare(&mut command);
-    command.args(env.arguments(&["run", "--rm", "-v", &volume, "busybox", "sh", "-c", "touch /b/sub/x 2>/dev/null && echo written || echo refused"]));
+    command.args(env.arguments(&[
+        "run",
+        "--rm",
+        "-v",
+        &volume,
+        "busybox",
+        "sh",
+        "-c",
+        "touch /b/sub/x 2>/dev/null && echo written || echo refused",
+    ]));
     let output = kiste_tests::finish(&mut command, None, std::time::Duration::from_secs(30));
     assert_eq!(output.ok(), "refused");
 }
@@ -104,18 +127,25 @@ fn read_only_binds_are_so_for_submounts_too() {
 #[test]
 fn tmpfs_mounts() {
     let env = Env::with_busybox();
-    let output = env.sh(&["--mount", "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=0750"], "stat -c %a /t; df -k /t | tail -1 | awk '{print $2}'");
+    let output = env.sh(
+        &["--mount", "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=0750"],
+        "stat -c %a /t; df -k /t | tail -1 | awk '{print $2}'",
+    );
     assert_eq!(output, "750\n1024");
 }
 
 #[test]
 fn a_hostile_image_cannot_lead_a_mount_outside() {
     let env = Env::with_busybox();
-    let layer = kiste_tests::archive::Layer::new().symlink("escape", "/../../../../tmp").symlink("data", "/proc/1/root/etc").finish();
+    let layer = kiste_tests::archive::Layer::new()
+        .symlink("escape", "/../../../../tmp")
+        .symlink("data", "/proc/1/root/etc")
+        .finish();
     let mut layers = kiste_tests::archive::busybox().layers;
     layers.push(layer);
     env.load(&kiste_tests::archive::Image::new("evil:1", layers, serde_json::json!({"Cmd": ["true"]})).docker());
-    let output = env.kiste(&["run", "--rm", "-v", "v:/escape/deep", "evil:1", "sh", "-c", "touch /tmp/deep/x && echo inside"]);
+    let output =
+        env.kiste(&["run", "--rm", "-v", "v:/escape/deep", "evil:1", "sh", "-c", "touch /tmp/deep/x && echo inside"]);
     assert_eq!(output.ok(), "inside");
     assert!(!std::path::Path::new("/tmp/deep").exists());
     let before = std::fs::read_dir("/etc").unwrap().count();

@@ -1,0 +1,170 @@
+//! `kill -9` at every step: what was acknowledged is still there, what was not leaves nothing, and everything stays
+//! manageable. The steps are the engine's own list of failpoints; the end of each world checks for leaks.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use kiste_tests::{Env, Output, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Names from the engine's table.
+fn failpoints() -> Vec<&'static str> {
+    let source = include_str!("../../crates/engine/src/failpoint.rs");
+    let (_, table) = source.split_once("pub const NAMES: &[&str] = &[").expect("the table");
+    let (table, _) = table.split_once("];").expect("the table's end");
+    let names: Vec<_> = table.split('"').skip(1).step_by(2).collect();
+    assert!(names.len() > 10, "{names:?}");
+    names
+}
+
+fn with_failpoint(env: &Env, failpoint: &str, arguments: &[&str]) -> Output {
+    let output = env.kiste_with_env(arguments, "KISTE_FAILPOINT", failpoint);
+    let expected = output.status.signal() == Some(9) || matches!(output.code(), 0 | 1 | 125 | 137 | 255);
+    assert!(expected && !output.stderr.contains("panicked"), "at {failpoint}: {output:#?}");
+    output
+}
+
+fn containers(env: &Env) -> Vec<String> {
+    env.ok(&["ps", "-a", "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
+}
+
+/// Whatever happened, the container can be removed and its name used again.
+fn manageable(env: &Env, failpoint: &str) {
+    if containers(env).iter().any(|name| name == "c") {
+        assert_eq!(env.ok(&["rm", "-f", "-v", "c"]), "c", "after {failpoint}");
+    }
+    let again = env.kiste(&["run", "--rm", "--name", "c", "busybox", "echo", "again"]);
+    assert_eq!(again.ok(), "again", "after {failpoint}");
+    let remains = env.remains();
+    assert!(remains.is_empty(), "after {failpoint}, left behind: {remains:#?}");
+}
+
+#[test]
+fn killed_while_a_detached_container_starts() {
+    let env = Env::with_busybox();
+    for failpoint in failpoints() {
+        let output =
+            with_failpoint(&env, failpoint, &["run", "-d", "--name", "c", "-v", "/data", "busybox", "sleep", "60"]);
+        let names = containers(&env);
+        if output.code() == 0 {
+            assert_eq!(names, ["c"], "acknowledged, then lost at {failpoint}");
+            let status = env.status("c");
+            assert!(["running", "exited", "created"].contains(&status.as_str()), "{status} at {failpoint}");
+        }
+        manageable(&env, failpoint);
+    }
+}
+
+#[test]
+fn killed_while_a_container_runs_to_its_end() {
+    let env = Env::with_busybox();
+    for failpoint in failpoints() {
+        let output = with_failpoint(&env, failpoint, &["run", "--name", "c", "busybox", "sh", "-c", "exit 0"]);
+        if output.code() == 0 {
+            wait_until("its end is recorded", Duration::from_secs(10), || (env.status("c") == "exited").then_some(()));
+        }
+        manageable(&env, failpoint);
+    }
+}
+
+#[test]
+fn killed_while_a_container_removes_itself() {
+    let env = Env::with_busybox();
+    for failpoint in failpoints() {
+        with_failpoint(&env, failpoint, &["run", "--rm", "--name", "c", "-v", "/data", "busybox", "true"]);
+        manageable(&env, failpoint);
+        assert_eq!(env.ok(&["volume", "ls", "-q"]), "", "at {failpoint}");
+    }
+}
+
+#[test]
+fn killed_while_stopping() {
+    let env = Env::with_busybox();
+    for failpoint in failpoints() {
+        let started = with_failpoint(&env, failpoint, &["run", "-d", "--name", "c", "busybox", "sleep", "60"]);
+        if started.code() == 0 {
+            let output = with_failpoint(&env, failpoint, &["stop", "-t", "0", "c"]);
+            assert_eq!(containers(&env), ["c"], "at {failpoint}");
+            if output.code() == 0 {
+                assert_eq!(env.status("c"), "exited", "acknowledged, yet it runs: {failpoint}");
+            }
+        }
+        manageable(&env, failpoint);
+    }
+}
+
+#[test]
+fn killed_while_removing() {
+    let env = Env::with_busybox();
+    for failpoint in failpoints() {
+        let id = env.ok(&["run", "-d", "--name", "c", "-v", "/data", "busybox", "sleep", "60"]);
+        let output = with_failpoint(&env, failpoint, &["rm", "-f", "-v", "c"]);
+        let left = containers(&env);
+        if output.code() == 0 {
+            assert_eq!(left, Vec::<String>::new(), "acknowledged, yet it is there: {failpoint}");
+            assert!(!env.root().join("containers").join(&id).exists(), "at {failpoint}");
+        }
+        manageable(&env, failpoint);
+    }
+}
+
+fn kill_monitors(env: &Env) {
+    let monitors = env.monitors();
+    assert!(!monitors.is_empty(), "no monitor to kill");
+    for pid in monitors {
+        kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    }
+    wait_until("the monitor is dead", Duration::from_secs(5), || env.monitors().is_empty().then_some(()));
+}
+
+#[test]
+fn a_killed_monitor_is_replaced_and_said_so() {
+    let env = Env::with_busybox();
+    env.detached(&["--name", "c"], "trap 'exit 21' TERM; i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done");
+    let pid = env.pid("c");
+    wait_until("it writes", Duration::from_secs(10), || (env.ok(&["logs", "c"]).lines().count() > 3).then_some(()));
+    kill_monitors(&env);
+    let output = env.kiste(&["ps", "--format", "{{.Names}} {{.State}}"]);
+    assert_eq!(output.ok(), "c running");
+    assert!(output.stderr.contains("monitor") && output.stderr.contains('c'), "{output:#?}");
+    assert_eq!(env.kiste(&["ps", "-q"]).stderr, "", "said once");
+    assert_eq!(env.pid("c"), pid, "the process goes on");
+    let before = env.ok(&["logs", "c"]).lines().count();
+    wait_until("its output is kept again", Duration::from_secs(10), || {
+        (env.ok(&["logs", "c"]).lines().count() > before + 3).then_some(())
+    });
+    assert_eq!(env.ok(&["exec", "c", "echo", "in"]), "in");
+    env.ok(&["stop", "c"]);
+    let code = env.inspect("c")["State"]["ExitCode"].as_i64();
+    assert!(matches!(code, Some(21 | 255)), "{code:?}");
+    env.ok(&["start", "c"]);
+    assert_eq!(env.status("c"), "running");
+}
+
+#[test]
+fn monitor_and_container_killed_together() {
+    let env = Env::with_busybox();
+    env.detached(&["--name", "c"], "sleep 60");
+    let pid = env.pid("c");
+    kill_monitors(&env);
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    wait_until("it is known to have ended", Duration::from_secs(5), || (env.status("c") == "exited").then_some(()));
+    env.ok(&["start", "c"]);
+    assert_eq!(env.status("c"), "running");
+}
+
+#[test]
+fn after_a_reboot_nothing_runs_and_nothing_is_lost() {
+    let env = Env::with_busybox();
+    env.detached(&["--name", "c"], "echo kept >/kept; sleep 60");
+    wait_until("it has written", Duration::from_secs(10), || {
+        (env.kiste(&["exec", "c", "cat", "/kept"]).code() == 0).then_some(())
+    });
+    let pid = env.pid("c");
+    kill_monitors(&env);
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    std::fs::remove_dir_all(env.state()).unwrap();
+    wait_until("it is known to have ended", Duration::from_secs(5), || (env.status("c") == "exited").then_some(()));
+    env.ok(&["start", "c"]);
+    assert_eq!(env.ok(&["exec", "c", "cat", "/kept"]), "kept");
+}
