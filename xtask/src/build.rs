@@ -29,7 +29,7 @@ pub(crate) struct TestProgram {
 /// Builds both. The product keeps its own panic strategy, which tests cannot have: hence two calls.
 pub(crate) fn everything(root: &Path) -> Result<Built> {
     let kiste = kiste(root)?;
-    let mut tests: Vec<TestProgram> = artifacts(root, &["test", "--workspace", "--no-run"])?
+    let mut tests: Vec<TestProgram> = artifacts(root, &["test", "--workspace", "--no-run"], "ci")?
         .iter()
         .filter(|artifact| artifact["profile"]["test"] == true)
         .filter_map(test_program)
@@ -40,17 +40,26 @@ pub(crate) fn everything(root: &Path) -> Result<Built> {
 
 /// Builds the product alone, unless `KISTE_TEST_BINARY` names another build of it.
 pub(crate) fn kiste(root: &Path) -> Result<PathBuf> {
+    product(root, "ci")
+}
+
+/// Builds the product as it is released.
+pub(crate) fn released(root: &Path) -> Result<PathBuf> {
+    product(root, "release")
+}
+
+fn product(root: &Path, profile: &str) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("KISTE_TEST_BINARY") {
         return Ok(PathBuf::from(path));
     }
-    let artifacts = artifacts(root, &["build", "--package", "cli"])?;
+    let artifacts = artifacts(root, &["build", "--package", "cli"], profile)?;
     let binary = artifacts.iter().filter(|artifact| artifact["target"]["name"] == "kiste").find_map(executable);
     binary.ok_or_else(|| "cargo build --package cli made no binary `kiste`".to_owned())
 }
 
-fn artifacts(root: &Path, arguments: &[&str]) -> Result<Vec<Value>> {
+fn artifacts(root: &Path, arguments: &[&str], profile: &str) -> Result<Vec<Value>> {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(root).args(arguments).args(["--profile", "ci", "--message-format", "json-render-diagnostics"]);
+    cargo.current_dir(root).args(arguments).args(["--profile", profile, "--message-format", "json-render-diagnostics"]);
     let messages = output(&mut cargo)?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     Ok(messages.filter(|message| message["reason"] == "compiler-artifact").collect())

@@ -49,8 +49,8 @@ fn dispatch(arguments: &[String]) -> Result {
     }
 }
 
-/// The root of the repository.
+/// The root of the repository: where this was built, or, if that is not to be seen from here, the current directory.
 fn repository() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent().filter(|root| root.join("Cargo.lock").exists());
+    built.map(Path::to_owned).or_else(|| std::env::current_dir().ok()).unwrap_or_default()
 }
