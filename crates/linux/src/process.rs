@@ -28,11 +28,8 @@ fn range(first: RawFd, last: RawFd, flags: libc::c_uint) -> io::Result<()> {
 }
 
 /// Scheduling attributes as `sched_setattr(2)` takes them; times in nanoseconds.
-#[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scheduling {
-    /// Filled in by [`set_scheduling`].
-    size: u32,
     /// `SCHED_…`
     pub policy: u32,
     /// `SCHED_FLAG_…`
@@ -49,11 +46,26 @@ pub struct Scheduling {
     pub period: u64,
 }
 
+/// `struct sched_attr` (`include/uapi/linux/sched/types.h`), first published size.
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
 /// Sets how the calling thread is scheduled.
-pub fn set_scheduling(mut scheduling: Scheduling) -> io::Result<()> {
-    scheduling.size = size_of::<Scheduling>() as u32;
-    // SAFETY: the structure says its own size.
-    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const scheduling, 0) }).map(drop)
+pub fn set_scheduling(wanted: Scheduling) -> io::Result<()> {
+    let Scheduling { policy, flags, nice, priority, runtime, deadline, period } = wanted;
+    let size = size_of::<SchedAttr>() as u32;
+    let attributes = SchedAttr { size, policy, flags, nice, priority, runtime, deadline, period };
+    // SAFETY: the structure is valid for the size that it names.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) }).map(drop)
 }
 
 /// Sets the I/O priority of the calling thread: class 1 real time, 2 best effort, 3 idle; level 0 (highest) to 7.

@@ -1,6 +1,26 @@
 //! Starting processes: the first one of a container ([`create`], then [`Created::start`]) and further ones ([`exec`]).
 //! The caller must be single-threaded: the child goes on as a copy of it until it executes the container's program.
 
+mod binds;
+mod channel;
+mod child;
+mod devices;
+mod exec;
+mod idmap;
+mod init;
+mod mounts;
+mod namespaces;
+mod options;
+mod overlay;
+mod parent;
+mod place;
+mod privileges;
+mod program;
+mod root;
+mod step;
+mod terminal;
+mod users;
+
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -26,7 +46,7 @@ pub struct Launch<'a> {
     pub cgroup: Option<&'a cgroup::Cgroup>,
     /// Run the built-in init as PID 1 (reaps, forwards signals), the program as its child.
     pub init: bool,
-    /// Empty read-only directory that hides masked directories, and where `tmpfs`es are needed nothing else.
+    /// An empty directory of the host, which is shown read-only in the place of every masked directory.
     pub state: PathBuf,
 }
 
@@ -48,6 +68,7 @@ pub enum Rootfs {
 }
 
 /// Standard streams.
+#[derive(Clone, Copy)]
 pub enum Stdio<'a> {
     /// These descriptors become 0, 1 and 2.
     Fds([BorrowedFd<'a>; 3]),
@@ -68,6 +89,8 @@ pub struct Created {
     pub pidfd: OwnedFd,
     /// Master of its terminal.
     pub terminal: Option<OwnedFd>,
+    /// The child waits for its start message here; closed without one, it exits.
+    control: OwnedFd,
 }
 
 /// Why a process did not come to life.
@@ -88,14 +111,16 @@ pub enum Error {
 }
 
 /// Makes the container up to, but not including, the execution of its program.
-pub fn create(_launch: &Launch<'_>) -> Result<Created, Error> {
-    todo!()
+///
+/// The steps and their order: [`parent`] for what the caller does, [`child`] for what happens inside, at the same time.
+pub fn create(launch: &Launch<'_>) -> Result<Created, Error> {
+    parent::create(launch)
 }
 
 impl Created {
     /// Lets the program be executed; returns once `execve` has succeeded or failed.
     pub fn start(&mut self) -> Result<(), Error> {
-        todo!()
+        channel::go(&self.control)
     }
 }
 
@@ -118,6 +143,10 @@ pub struct Exec<'a> {
 }
 
 /// Runs one more process; returns once its program has been executed.
-pub fn exec(_exec: &Exec<'_>) -> Result<Created, Error> {
-    todo!()
+pub fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
+    let mut created = exec::prepare(exec)?;
+    match created.start() {
+        Ok(()) => Ok(created),
+        Err(error) => Err(parent::reap(&created.pidfd, error)),
+    }
 }

@@ -1,0 +1,75 @@
+//! What the parent mounts with the host's rights: parts of the host's tree and file systems on devices, detached and
+//! with all their attributes before the container can see them.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use linux::mount::{Attributes, clone_tree, set_attributes};
+use rustix::fs::CWD;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+};
+
+use super::Error;
+use super::idmap::IdMap;
+use super::mounts::Mount;
+use super::options::Options;
+use super::overlay::not_mappable;
+use super::step::Step;
+
+/// A detached bind mount of `path` as the options say.
+pub(super) fn bind(path: &Path, mount: &Mount, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+    let options = &mount.options;
+    let wanted = || format!("mount {} on {}", path.display(), mount.destination.display());
+    let private = if options.propagation == 0 { libc::MS_PRIVATE } else { options.propagation };
+    let private = Attributes { propagation: private, ..Attributes::default() };
+    let tree = clone_tree(CWD, path, options.recursive, &private).step(wanted)?;
+    if let Some(map) = map.filter(|_| options.idmap) {
+        set_attributes(&tree, options.idmap_recursive && options.recursive, &map.attributes())
+            .map_err(|error| not_mappable("directory", path, &error))?;
+    }
+    apply(&tree, options).step(wanted)?;
+    Ok(tree)
+}
+
+/// A detached mount of a file system that is on a device or a server.
+pub(super) fn device(kind: &str, device: &Path, mount: &Mount, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+    let tree = filesystem(kind, device, &mount.options)?;
+    if let Some(map) = map.filter(|_| mount.options.idmap) {
+        set_attributes(&tree, false, &map.attributes()).map_err(|error| not_mappable("device", device, &error))?;
+    }
+    Ok(tree)
+}
+
+/// A detached mount of a new instance of a file system; also used inside.
+pub(super) fn filesystem(kind: &str, source: &Path, options: &Options) -> Result<OwnedFd, Error> {
+    let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).step(|| format!("open file system {kind}"))?;
+    fsconfig_set_string(&fs, "source", source).step(|| format!("{kind}: set source"))?;
+    for word in &options.data {
+        match word.split_once('=') {
+            Some((key, value)) => fsconfig_set_string(&fs, key, value),
+            None => fsconfig_set_flag(&fs, word.as_str()),
+        }
+        .step(|| format!("{kind}: mount option {word:?}"))?;
+    }
+    fsconfig_create(&fs).step(|| format!("mount {kind}"))?;
+    let flags = MountAttrFlags::from_bits_retain((options.set | options.set_recursive) as u32);
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags).step(|| format!("mount {kind}"))
+}
+
+/// Sets the attributes that the options name, on the mount and, for the recursive ones, on everything below it.
+fn apply(tree: &OwnedFd, options: &Options) -> std::io::Result<()> {
+    let own = Attributes { set: options.set, clear: options.clear, ..Attributes::default() };
+    if !own.is_empty() {
+        set_attributes(tree, false, &own)?;
+    }
+    let all = Attributes { set: options.set_recursive, clear: options.clear_recursive, ..Attributes::default() };
+    if !all.is_empty() {
+        set_attributes(tree, true, &all)?;
+    }
+    if options.propagate_recursive && options.recursive {
+        let propagation = Attributes { propagation: options.propagation, ..Attributes::default() };
+        set_attributes(tree, true, &propagation)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! What parent and child tell each other while a process is being made: a few typed messages over one pair of sockets.
+//! The child's end is closed by a successful `execve`, which is how the parent learns of it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::step::Step;
+use linux::clone::exit as clone_exit;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::Error;
+
+/// Longest text of an error; long paths are cut, nothing else comes near.
+const LIMIT: usize = 16 << 10;
+
+/// From child to parent.
+pub(super) enum Report {
+    /// Everything is in place. The user and group that the program will run as, in the container's numbers; with the
+    /// master of its terminal, if it has one.
+    Ready { uid: u32, gid: u32, terminal: Option<OwnedFd> },
+    /// The real child (made by an intermediate process): its number on the host and its descriptor.
+    Child { pid: i32, pidfd: OwnedFd },
+    /// The end of the other side without an error: after [`go`], the program runs.
+    Gone,
+}
+
+/// Child: the identity is mapped, go on.
+pub(super) fn wait_mapped(socket: &OwnedFd) {
+    expect(socket, b'm');
+}
+
+/// Parent: the child's ids are mapped.
+pub(super) fn mapped(socket: &OwnedFd) -> Result<(), Error> {
+    linux::socket::send(socket, b"m", &[]).step(|| "tell the child that its ids are mapped".into())
+}
+
+/// Parent: lets the program be executed; returns once it was, or why it was not.
+pub(super) fn go(socket: &OwnedFd) -> Result<(), Error> {
+    linux::socket::send(socket, b"g", &[]).step(|| "start the container's process, which has ended".into())?;
+    match receive(socket)? {
+        Report::Gone => Ok(()),
+        _ => Err(Error::Step("start: unexpected message from the child".into())),
+    }
+}
+
+/// Child: waits for [`go`]; exits if the parent has died.
+pub(super) fn wait_go(socket: &OwnedFd) {
+    expect(socket, b'g');
+}
+
+/// Child: waits for one message; without a parent there is nothing left to do.
+fn expect(socket: &OwnedFd, wanted: u8) {
+    match linux::socket::receive(socket, 1) {
+        Ok(Some((message, _))) if message == [wanted] => {}
+        _ => clone_exit(1),
+    }
+}
+
+/// Parent: passes prepared descriptors, in as many messages as it takes.
+pub(super) fn send_fds(socket: &OwnedFd, fds: &[OwnedFd]) -> Result<(), Error> {
+    for part in fds.chunks(linux::socket::MAX_FDS) {
+        let part: Vec<BorrowedFd<'_>> = part.iter().map(AsFd::as_fd).collect();
+        linux::socket::send(socket, b"f", &part).step(|| "pass the prepared mounts to the child".into())?;
+    }
+    Ok(())
+}
+
+/// Child: takes `count` descriptors.
+pub(super) fn receive_fds(socket: &OwnedFd, count: usize) -> Result<Vec<OwnedFd>, Error> {
+    let mut fds = Vec::with_capacity(count);
+    while fds.len() < count {
+        match linux::socket::receive(socket, 1).step(|| "receive the prepared mounts".into())? {
+            Some((message, some)) if message == b"f" && !some.is_empty() => fds.extend(some),
+            _ => clone_exit(1),
+        }
+    }
+    Ok(fds)
+}
+
+/// Child: everything is in place.
+pub(super) fn ready(socket: &OwnedFd, uid: u32, gid: u32, terminal: Option<OwnedFd>) -> Result<(), Error> {
+    let mut message = vec![b'r'];
+    message.extend(uid.to_ne_bytes());
+    message.extend(gid.to_ne_bytes());
+    let fds: Vec<BorrowedFd<'_>> = terminal.iter().map(AsFd::as_fd).collect();
+    linux::socket::send(socket, &message, &fds).step(|| "report readiness".into())
+}
+
+/// Intermediate process: hands over the real child.
+pub(super) fn child(socket: &OwnedFd, child: &linux::clone::Child) -> Result<(), Error> {
+    let mut message = vec![b'c'];
+    message.extend(child.pid.to_ne_bytes());
+    linux::socket::send(socket, &message, &[child.pidfd.as_fd()]).step(|| "hand over the child".into())
+}
+
+/// Child: reports a failure. If even that fails, the parent sees the child's end.
+pub(super) fn fail(socket: &OwnedFd, error: &Error) {
+    let (kind, text) = match error {
+        Error::CommandNotFound(text) => (b'N', text),
+        Error::NotExecutable(text) => (b'X', text),
+        Error::Invalid(text) => (b'I', text),
+        Error::Step(text) => (b'S', text),
+    };
+    let mut message = vec![kind];
+    message.extend(text.bytes().take(LIMIT - 1));
+    let _ = linux::socket::send(socket, &message, &[]);
+}
+
+/// Parent: the child's next report; its failure as an error.
+pub(super) fn receive(socket: &OwnedFd) -> Result<Report, Error> {
+    let received = linux::socket::receive(socket, LIMIT).step(|| "hear from the child".into())?;
+    let Some((message, fds)) = received else { return Ok(Report::Gone) };
+    let number = |at: usize| message.get(at..at + 4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+    let text = || String::from_utf8_lossy(&message[1..]).into_owned();
+    let mut fds = fds.into_iter();
+    match (message[0], number(1), number(5)) {
+        (b'r', Some(uid), Some(gid)) => Ok(Report::Ready { uid, gid, terminal: fds.next() }),
+        (b'c', Some(pid), _) if let Some(pidfd) = fds.next() => Ok(Report::Child { pid: pid as i32, pidfd }),
+        (b'N', ..) => Err(Error::CommandNotFound(text())),
+        (b'X', ..) => Err(Error::NotExecutable(text())),
+        (b'I', ..) => Err(Error::Invalid(text())),
+        (b'S', ..) => Err(Error::Step(text())),
+        _ => Err(Error::Step("malformed message from the child".into())),
+    }
+}
+
+/// Parent: an error that the child has sent before it ended; never waits.
+pub(super) fn pending(socket: &OwnedFd) -> Option<Error> {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        Ok(1) => receive(socket).err(),
+        _ => None,
+    }
+}

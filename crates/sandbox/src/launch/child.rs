@@ -1,0 +1,246 @@
+//! What happens inside: one linear course from a fresh copy of the caller to the container's program. The order matters
+//! throughout; each step says why where it is not plain.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use linux::clone::{Clone, exit};
+use linux::namespace::{Kinds, unshare};
+use rustix::fs::OFlags;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use super::parent::{Plan, offset_time};
+use super::place::{self, Covers, Made};
+use super::program::Program;
+use super::root::Root;
+use super::step::Step;
+use super::terminal::{self, Terminal};
+use super::users::Identity;
+use super::{Error, Rootfs, Stdio, channel, init, privileges, users};
+use crate::cgroup::Entry;
+use crate::seccomp;
+
+/// Body of the child; its result is an exit code that nobody sees but after an error.
+pub(super) fn run(plan: &Plan<'_>, parents: &OwnedFd, socket: &OwnedFd) -> i32 {
+    protect();
+    // The parent's end must not stay open here, or neither side would see the other one die.
+    let _ = linux::process::close_range(parents.as_raw_fd(), parents.as_raw_fd());
+    guarded(socket, || {
+        enter_cgroup(plan.entry.as_ref())?;
+        match plan.namespaces.joined(Kinds::USER) {
+            Some(_) => join_and_clone(plan, socket),
+            None => become_container(plan, socket),
+        }
+    })
+}
+
+/// Runs the steps and reports what fails.
+pub(super) fn guarded(socket: &OwnedFd, steps: impl FnOnce() -> Result<(), Error>) -> i32 {
+    match steps() {
+        Ok(()) => 0,
+        Err(error) => {
+            channel::fail(socket, &error);
+            1
+        }
+    }
+}
+
+/// Nobody who sees this process may look into it: it still holds the caller's memory and descriptors. Signals behave as
+/// the program expects.
+pub(super) fn protect() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    linux::signal::reset();
+}
+
+/// Places itself into every v1 hierarchy: moving oneself singly needs no grace period (0.03 ms each, not 15). On v2 it
+/// was born there.
+pub(super) fn enter_cgroup(entry: Option<&Entry>) -> Result<(), Error> {
+    let Some(Entry::V1(tasks)) = entry else { return Ok(()) };
+    for file in tasks {
+        rustix::io::write(file, b"0").step(|| "enter the cgroup".into())?;
+    }
+    Ok(())
+}
+
+/// With a user namespace to join: new namespaces must belong to it, so they can only be made once it is joined.
+fn join_and_clone(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
+    plan.namespaces.join()?;
+    privileges::become_root()?;
+    let namespaces = plan.namespaces.new.without(Kinds::CGROUP | offset_time(plan));
+    let child = Clone { namespaces, cgroup: None, sibling: true }
+        .spawn(|| guarded(socket, || prepare(plan, socket)))
+        .step(|| "clone the container's first process".into())?;
+    channel::child(socket, &child)
+}
+
+fn become_container(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
+    if plan.namespaces.new.contains(Kinds::USER) {
+        channel::wait_mapped(socket);
+    }
+    plan.namespaces.join()?;
+    if plan.namespaces.own_user() {
+        privileges::become_root()?;
+    }
+    prepare(plan, socket)
+}
+
+/// Everything from fresh namespaces to the program.
+fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
+    if plan.namespaces.new.contains(Kinds::CGROUP) {
+        // Only now: the namespace's root is the cgroup that its maker is in.
+        unshare(Kinds::CGROUP).step(|| "make a cgroup namespace".into())?;
+    }
+    privileges::new_session()?;
+    name_host(plan)?;
+    let root = build_root(plan, socket)?;
+    let terminal = open_terminal(plan, &root)?;
+    let identity = users::resolve(&root, plan.launch.user, plan.launch.groups, plan.process.user())?;
+    let program = Program::new(plan.process, identity.home.as_deref())?;
+    place::make_workdir(&root, plan.process.cwd())?;
+    if plan.launch.spec.root().as_ref().and_then(|root| root.readonly()) == Some(true) {
+        place::make_root_readonly(&root)?;
+    }
+    drop(root);
+    privileges::set_scheduling(plan.process, Some(plan.launch.spec))?;
+    take_streams(&plan.launch.stdio, terminal.as_ref(), &identity)?;
+    let filter = privileges::drop_to(plan.process, &identity, plan.launch.seccomp)?;
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = linux::process::close_on_exec_from(3);
+    channel::ready(socket, identity.uid, identity.gid, terminal.map(|terminal| terminal.master))?;
+    channel::wait_go(socket);
+    if plan.launch.init {
+        privileges::load(filter)?;
+        init::run(|| guarded(socket, || Err(program.execute())))?;
+    }
+    finish(&program, filter)
+}
+
+/// The last two steps.
+pub(super) fn finish(program: &Program, filter: Option<&seccomp::Program>) -> Result<(), Error> {
+    privileges::load(filter)?;
+    Err(program.execute())
+}
+
+/// Names and the loopback device of new namespaces.
+fn name_host(plan: &Plan<'_>) -> Result<(), Error> {
+    if let Some(name) = plan.launch.spec.hostname() {
+        rustix::system::sethostname(name.as_bytes()).step(|| format!("set host name {name:?}"))?;
+    }
+    if let Some(name) = plan.launch.spec.domainname() {
+        rustix::system::setdomainname(name.as_bytes()).step(|| format!("set domain name {name:?}"))?;
+    }
+    if plan.namespaces.new.contains(Kinds::NETWORK) {
+        linux::net::loopback_up().step(|| "bring the loopback device up".into())?;
+    }
+    Ok(())
+}
+
+/// The container's tree of mounts.
+fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
+    // While the host's tree is visible: what is made from it, and what the kernel allows only then.
+    let procfs = procfs()?;
+    set_clocks(plan, &procfs)?;
+    set_sysctls(plan, &procfs)?;
+    let covers = Covers::open(&plan.launch.state)?;
+    let own_cgroups = plan.namespaces.new.contains(Kinds::CGROUP);
+    let mut own = place::make_own(&plan.mounts, own_cgroups, plan.launch.cgroup)?.into_iter();
+    let mut parents = channel::receive_fds(socket, plan.handed_over())?.into_iter();
+    let missing = || Error::Step("a prepared mount was not handed over".into());
+    let tree = parents.next().ok_or_else(missing)?;
+    // From here on no path can lead to the host.
+    place::enter_root(&tree)?;
+    let root = Root::of_process().step(|| "open the root".into())?;
+    for mount in &plan.mounts {
+        let made = match mount.source.outside() {
+            true => parents.next().map(Made::from),
+            false => own.next(),
+        };
+        place::place(&root, mount, &made.ok_or_else(missing)?)?;
+    }
+    for (device, node) in plan.single_devices.iter().zip(parents) {
+        let what = || format!("mount device {}", device.path.display());
+        let target = root.make_file(&device.path).step(what)?;
+        place::attach(node, target).step(what)?;
+    }
+    hide(plan, covers, &root)?;
+    Ok(root)
+}
+
+fn hide(plan: &Plan<'_>, covers: Covers, root: &Root) -> Result<(), Error> {
+    let hidden = match &plan.launch.rootfs {
+        Rootfs::Overlay { hidden, .. } => hidden.as_slice(),
+        Rootfs::Directory(_) => &[],
+    };
+    let masked = plan.linux.masked_paths().as_deref().unwrap_or_default();
+    covers.hide(root, place::hidden(hidden).chain(place::paths(masked)))?;
+    place::make_readonly(root, plan.linux.readonly_paths().as_deref().unwrap_or_default())
+}
+
+/// A procfs for our own writes that no process but this one can reach, so that nothing in the image or on a shared
+/// volume can redirect them (CVE-2025-52881). With a pid namespace of somebody else's user namespace it is the host's.
+fn procfs() -> Result<Root, Error> {
+    Ok(Root::new(place::procfs()?))
+}
+
+fn set_clocks(plan: &Plan<'_>, procfs: &Root) -> Result<(), Error> {
+    if !plan.namespaces.new.contains(Kinds::TIME) || offset_time(plan).is_empty() {
+        return Ok(());
+    }
+    unshare(Kinds::TIME).step(|| "make a time namespace".into())?;
+    let offsets = plan.linux.time_offsets().iter().flatten();
+    let lines: String = offsets
+        .map(|(clock, offset)| format!("{clock} {} {}\n", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0)))
+        .collect();
+    let pid = rustix::process::getpid();
+    write(procfs, Path::new(&format!("{pid}/timens_offsets")), &lines)
+}
+
+/// Kernel parameters of the container's own namespaces; the engine has checked that they belong to one.
+fn set_sysctls(plan: &Plan<'_>, procfs: &Root) -> Result<(), Error> {
+    for (name, value) in plan.linux.sysctl().iter().flatten() {
+        // A dot separates; a name with slashes means dots literally (sysctl(8)), as in net/ipv4/conf/eth0.1/forwarding.
+        let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
+        if path.split('/').any(|part| part.is_empty() || part == "..") {
+            return Err(Error::Invalid(format!("sysctl {name:?}: malformed name")));
+        }
+        write(procfs, &Path::new("sys").join(path), value).map_err(|error| match error {
+            Error::Step(text) => Error::Step(format!("sysctl {name}={value}: {text}")),
+            other => other,
+        })?;
+    }
+    Ok(())
+}
+
+fn write(procfs: &Root, path: &Path, value: &str) -> Result<(), Error> {
+    let what = || format!("write {:?} to /proc/{}", value.trim_end(), path.display());
+    let file = procfs.open_unlinked(path, OFlags::WRONLY).step(what)?;
+    rustix::io::write(file, value.as_bytes()).step(what).map(drop)
+}
+
+fn open_terminal(plan: &Plan<'_>, root: &Root) -> Result<Option<Terminal>, Error> {
+    let Stdio::Terminal { rows, columns } = plan.launch.stdio else { return Ok(None) };
+    let terminal = terminal::open(root, rows, columns)?;
+    terminal.show_as_console(root)?;
+    Ok(Some(terminal))
+}
+
+/// Standard streams: the caller's descriptors or the terminal.
+pub(super) fn take_streams(stdio: &Stdio<'_>, terminal: Option<&Terminal>, identity: &Identity) -> Result<(), Error> {
+    let streams = match (stdio, terminal) {
+        (Stdio::Fds(fds), _) => *fds,
+        (_, Some(terminal)) => {
+            terminal.control(identity)?;
+            [terminal.slave.as_fd(); 3]
+        }
+        _ => exit(1),
+    };
+    // Above 2 first: the caller's descriptors may be 0, 1 or 2 themselves, in any order.
+    let mut high = Vec::new();
+    for fd in streams {
+        high.push(rustix::io::fcntl_dupfd_cloexec(fd, 3).step(|| "duplicate a standard stream".into())?);
+    }
+    rustix::stdio::dup2_stdin(&high[0])
+        .and_then(|()| rustix::stdio::dup2_stdout(&high[1]))
+        .and_then(|()| rustix::stdio::dup2_stderr(&high[2]))
+        .step(|| "set the standard streams".into())
+}

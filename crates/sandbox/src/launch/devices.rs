@@ -1,0 +1,163 @@
+//! `/dev`: a small file system with the container's device nodes, made by the parent, because nodes can be made with
+//! the host's rights only, and shown through the container's user namespace.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use linux::mount::{clone_tree, set_attributes};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
+use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, Uid, chmodat, chownat, makedev, mkdirat, mknodat, symlinkat};
+use rustix::io::Errno;
+
+use super::Error;
+use super::binds::filesystem;
+use super::idmap::IdMap;
+use super::options::Options;
+use super::step::Step;
+
+/// One device node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Device {
+    /// Where, absolute.
+    pub(super) path: PathBuf,
+    kind: FileType,
+    number: Dev,
+    mode: u32,
+    owner: (u32, u32),
+}
+
+/// What every container has (runtime-spec, config-linux.md, "Default Devices").
+const DEFAULTS: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// Links that programs expect.
+const LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+    ("core", "/proc/kcore"),
+];
+
+/// The default devices and those of the configuration, which may replace default ones.
+pub(super) fn plan(devices: &[LinuxDevice]) -> Result<Vec<Device>, Error> {
+    let mut all: Vec<Device> = DEFAULTS.iter().map(default).collect();
+    for device in devices {
+        let device = from_oci(device)?;
+        all.retain(|other| other.path != device.path);
+        all.push(device);
+    }
+    Ok(all)
+}
+
+fn default(&(path, major, minor): &(&str, u32, u32)) -> Device {
+    Device {
+        path: path.into(),
+        kind: FileType::CharacterDevice,
+        number: makedev(major, minor),
+        mode: 0o666,
+        owner: (0, 0),
+    }
+}
+
+fn from_oci(device: &LinuxDevice) -> Result<Device, Error> {
+    let path = device.path().clone();
+    let kind = match device.typ() {
+        LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
+        LinuxDeviceType::B => FileType::BlockDevice,
+        LinuxDeviceType::P => FileType::Fifo,
+        LinuxDeviceType::A => {
+            return Err(Error::Invalid(format!("device {}: type must be b, c, u or p", path.display())));
+        }
+    };
+    let plain = path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir);
+    let (Ok(major), Ok(minor), true) = (u32::try_from(device.major()), u32::try_from(device.minor()), plain) else {
+        return Err(Error::Invalid(format!("device {}: path or number is not valid", path.display())));
+    };
+    let owner = (device.uid().unwrap_or(0), device.gid().unwrap_or(0));
+    Ok(Device { path, kind, number: makedev(major, minor), mode: device.file_mode().unwrap_or(0o666) & 0o7777, owner })
+}
+
+/// The detached `/dev`. `options` are those of its mount; `terminal` adds the place for `/dev/console`.
+pub(super) fn tree(
+    options: &Options,
+    devices: &[Device],
+    map: Option<&IdMap>,
+    terminal: bool,
+) -> Result<OwnedFd, Error> {
+    let tree = filesystem("tmpfs", Path::new("tmpfs"), options)?;
+    for name in ["pts", "shm", "mqueue"] {
+        mkdirat(&tree, name, Mode::from_raw_mode(0o755)).step(|| format!("make /dev/{name}"))?;
+    }
+    for device in devices {
+        if let Ok(relative) = device.path.strip_prefix("/dev") {
+            make_parents(&tree, relative).step(|| format!("make directories for {}", device.path.display()))?;
+            make_node(&tree, relative, device)?;
+        }
+    }
+    for (name, target) in LINKS {
+        symlinkat(target, &tree, name).step(|| format!("make link /dev/{name}"))?;
+    }
+    if terminal {
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(&tree, "console", FileType::RegularFile, mode, 0).step(|| "make /dev/console".into())?;
+    }
+    map_owners(&tree, map)?;
+    Ok(tree)
+}
+
+/// A detached mount of one node, for a place that is not on our `/dev`.
+pub(super) fn single(device: &Device, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+    let tree = filesystem("tmpfs", Path::new("tmpfs"), &Options::default())?;
+    make_node(&tree, Path::new("node"), device)?;
+    map_owners(&tree, map)?;
+    clone_tree(&tree, Path::new("node"), false, &linux::mount::Attributes::default())
+        .step(|| format!("mount device {} (outside /dev: needs Linux 6.15)", device.path.display()))
+}
+
+fn map_owners(tree: &OwnedFd, map: Option<&IdMap>) -> Result<(), Error> {
+    match map {
+        Some(map) => set_attributes(tree, false, &map.attributes()).step(|| "id-map /dev".into()),
+        None => Ok(()),
+    }
+}
+
+fn make_parents(tree: &OwnedFd, relative: &Path) -> rustix::io::Result<()> {
+    let Some(parent) = relative.parent() else { return Ok(()) };
+    let mut made = PathBuf::new();
+    for part in parent.components() {
+        made.push(part);
+        match mkdirat(tree, &made, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The node with exactly the wanted mode and owner, whatever the umask.
+fn make_node(tree: impl AsFd, path: &Path, device: &Device) -> Result<(), Error> {
+    let mode = Mode::from_raw_mode(device.mode);
+    let (uid, gid) = device.owner;
+    mknodat(&tree, path, device.kind, mode, device.number)
+        .and_then(|()| chmodat(&tree, path, mode, AtFlags::empty()))
+        .and_then(|()| match device.owner {
+            (0, 0) => Ok(()),
+            _ => chownat(&tree, path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::empty()),
+        })
+        .step(|| format!("make device {}", device.path.display()))
+}
+
+impl Device {
+    /// Whether every container has it.
+    pub(super) fn is_default(&self) -> bool {
+        DEFAULTS.iter().any(|wanted| default(wanted) == *self)
+    }
+}

@@ -1,0 +1,128 @@
+//! One more process in a running container: into its cgroup and namespaces, then the same last steps as for the first
+//! process. Everything in there, the root file system included, may be hostile by now.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use linux::clone::{Child, Clone};
+use linux::namespace::Kinds;
+use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+
+use super::channel::{self, Report};
+use super::child::{enter_cgroup, finish, guarded, protect, take_streams};
+use super::parent::{self, PidsOfChildren};
+use super::program::Program;
+use super::root::Root;
+use super::step::Step;
+use super::{Created, Error, Exec, Stdio, place, privileges, terminal, users};
+use crate::cgroup::Entry;
+
+/// A process that waits for its start.
+pub(super) fn prepare(exec: &Exec<'_>) -> Result<Created, Error> {
+    let entry = exec.cgroup.map(|cgroup| cgroup.entry().step(|| "open the cgroup".into())).transpose()?;
+    let kinds = namespaces_to_join(exec.target)?;
+    let (control, childs) = linux::socket::pair().step(|| "make a pair of sockets".into())?;
+    let child = clone(exec, entry.as_ref(), kinds, &control, &childs)?;
+    drop(childs);
+    match serve(exec, &control, &child) {
+        Ok(terminal) => Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, control }),
+        Err(error) => Err(parent::reap(&child.pidfd, channel::pending(&control).unwrap_or(error))),
+    }
+}
+
+/// All kinds, but the user namespace only if it is another one: joining one's own is refused.
+fn namespaces_to_join(target: BorrowedFd<'_>) -> Result<Kinds, Error> {
+    let same = |theirs: &OwnedFd| -> rustix::io::Result<bool> {
+        let (theirs, own) = (rustix::fs::fstat(theirs)?, rustix::fs::stat("/proc/self/ns/user")?);
+        Ok((theirs.st_dev, theirs.st_ino) == (own.st_dev, own.st_ino))
+    };
+    let what = || "compare user namespaces".to_owned();
+    let theirs = linux::namespace::user_of(target).step(what)?;
+    Ok(if same(&theirs).step(what)? { Kinds::ALL.without(Kinds::USER) } else { Kinds::ALL })
+}
+
+/// The child is born in the container's pid namespace, where its processes can see it at once: so it must be closed to
+/// them from its first instruction, which it inherits from the caller.
+fn clone(
+    exec: &Exec<'_>,
+    entry: Option<&Entry>,
+    kinds: Kinds,
+    control: &OwnedFd,
+    childs: &OwnedFd,
+) -> Result<Child, Error> {
+    let _closed = Undumpable::new();
+    let _pids = PidsOfChildren::join_fd(exec.target)?;
+    let cgroup = match entry {
+        Some(Entry::V2(directory)) => Some(directory.as_fd()),
+        _ => None,
+    };
+    Clone { cgroup, ..Clone::default() }
+        .spawn(|| run(exec, entry, kinds, control, childs))
+        .step(|| "clone a process into the container".into())
+}
+
+fn serve(exec: &Exec<'_>, control: &OwnedFd, child: &Child) -> Result<Option<OwnedFd>, Error> {
+    privileges::set_oom_score(child.pid, exec.process)?;
+    match channel::receive(control)? {
+        Report::Ready { uid, gid, terminal } => {
+            parent::give_pipes(&exec.stdio, child.pid, uid, gid);
+            privileges::set_rlimits(child.pid, exec.process)?;
+            Ok(terminal)
+        }
+        _ => Err(parent::ended(child)),
+    }
+}
+
+/// Body of the child.
+fn run(exec: &Exec<'_>, entry: Option<&Entry>, kinds: Kinds, parents: &OwnedFd, socket: &OwnedFd) -> i32 {
+    protect();
+    let _ = linux::process::close_range(parents.as_raw_fd(), parents.as_raw_fd());
+    guarded(socket, || {
+        enter_cgroup(entry)?;
+        linux::namespace::join(exec.target, kinds).step(|| "join the container's namespaces".into())?;
+        if kinds.contains(Kinds::USER) {
+            privileges::become_root()?;
+        }
+        become_process(exec, socket)
+    })
+}
+
+fn become_process(exec: &Exec<'_>, socket: &OwnedFd) -> Result<(), Error> {
+    privileges::new_session()?;
+    let root = Root::of_process().step(|| "open the container's root".into())?;
+    let terminal = match exec.stdio {
+        Stdio::Terminal { rows, columns } => Some(terminal::open(&root, rows, columns)?),
+        Stdio::Fds(_) => None,
+    };
+    let identity = users::resolve(&root, exec.user, &[], exec.process.user())?;
+    let program = Program::new(exec.process, identity.home.as_deref())?;
+    place::make_workdir(&root, exec.process.cwd())?;
+    drop(root);
+    privileges::set_scheduling(exec.process, None)?;
+    take_streams(&exec.stdio, terminal.as_ref(), &identity)?;
+    let filter = privileges::drop_to(exec.process, &identity, exec.seccomp)?;
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = linux::process::close_on_exec_from(3);
+    channel::ready(socket, identity.uid, identity.gid, terminal.map(|terminal| terminal.master))?;
+    channel::wait_go(socket);
+    finish(&program, filter)
+}
+
+/// The caller closed to ptrace and `/proc` while the guard lives; copies made meanwhile stay so until they execute.
+struct Undumpable(Option<DumpableBehavior>);
+
+impl Undumpable {
+    fn new() -> Self {
+        let before = dumpable_behavior().ok();
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+        Self(before)
+    }
+}
+
+impl Drop for Undumpable {
+    fn drop(&mut self) {
+        // The value 2 ("readable by root") can be read but not set; 0 is then closest.
+        if let Some(before @ DumpableBehavior::Dumpable) = self.0 {
+            let _ = set_dumpable_behavior(before);
+        }
+    }
+}

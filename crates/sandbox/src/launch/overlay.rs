@@ -1,0 +1,122 @@
+//! The root file system: overlay over layers, each shown through the container's user namespace, made as a detached
+//! mount by the parent. Nothing is chowned: on disk, layers and upper directory hold the container's own ids.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use linux::mount::{Attributes, attr, clone_tree};
+use oci_spec::runtime::Linux;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_string, fsmount, fsopen,
+};
+use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
+
+use super::Error;
+use super::idmap::IdMap;
+use super::step::Step;
+
+/// A detached overlay over `lower` (topmost first) with `upper` and `work`, which must be siblings.
+pub(super) fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+    let layers = lower.iter().map(|layer| open_layer(layer, map)).collect::<Result<Vec<_>, _>>()?;
+    // The mount that both are on lives as long as its own descriptor.
+    let [_tree, upper, work] = open_writable(upper, work, map)?;
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).step(|| "open overlay file system".into())?;
+    fsconfig_set_string(&fs, "source", "overlay").step(|| "overlay: set source".into())?;
+    for (layer, path) in layers.iter().zip(lower) {
+        set_directory(&fs, "lowerdir+", layer).step(|| format!("overlay: add layer {}", path.display()))?;
+    }
+    set_directory(&fs, "upperdir", &upper).step(|| "overlay: set upper directory".into())?;
+    set_directory(&fs, "workdir", &work).step(|| "overlay: set work directory".into())?;
+    create_as(&fs, map)?;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).step(|| "mount overlay".into())
+}
+
+/// One read-only layer.
+fn open_layer(path: &Path, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+    match map {
+        Some(map) => {
+            let attributes = Attributes { set: attr::RDONLY, propagation: libc::MS_PRIVATE, ..map.attributes() };
+            clone_tree(CWD, path, false, &attributes).map_err(|error| not_mappable("layer", path, &error))
+        }
+        None => open_path(CWD, path).step(|| format!("open layer {}", path.display())),
+    }
+}
+
+/// The mount on which upper and work directory are (one for both, as overlay demands), and they themselves.
+fn open_writable(upper: &Path, work: &Path, map: Option<&IdMap>) -> Result<[OwnedFd; 3], Error> {
+    let invalid = || Error::Invalid(format!("{} and {} must be siblings", upper.display(), work.display()));
+    let (Some(parent), Some(upper_name), Some(work_name)) = (upper.parent(), upper.file_name(), work.file_name())
+    else {
+        return Err(invalid());
+    };
+    if work.parent() != Some(parent) {
+        return Err(invalid());
+    }
+    let tree = match map {
+        Some(map) => {
+            let attributes = Attributes { propagation: libc::MS_PRIVATE, ..map.attributes() };
+            clone_tree(CWD, parent, false, &attributes).map_err(|error| not_mappable("directory", parent, &error))?
+        }
+        None => open_path(CWD, parent).step(|| format!("open {}", parent.display()))?,
+    };
+    let open = |name| open_path(&tree, Path::new(name)).step(|| format!("open {}", parent.join(name).display()));
+    let (upper, work) = (open(upper_name)?, open(work_name)?);
+    Ok([tree, upper, work])
+}
+
+fn open_path(dir: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Hands overlay a directory by descriptor (Linux 6.13), else by the descriptor's name in `/proc`.
+fn set_directory(fs: &OwnedFd, key: &str, directory: &OwnedFd) -> rustix::io::Result<()> {
+    match fsconfig_set_fd(fs, key, directory) {
+        Err(Errno::INVAL) => fsconfig_set_string(fs, key, format!("/proc/self/fd/{}", directory.as_raw_fd())),
+        other => other,
+    }
+}
+
+/// Makes the superblock as the container's root: overlay acts on the layers with its maker's identity, which must exist
+/// in their id map, or it turns read-only. The maker's capabilities stay the host's.
+fn create_as(fs: &OwnedFd, map: Option<&IdMap>) -> Result<(), Error> {
+    let hint = || "mount overlay (upper and work directory must be on one file system that supports overlay)".into();
+    let Some(map) = map else { return fsconfig_create(fs).step(hint) };
+    let capable = capabilities(None).step(|| "read own capabilities".into())?;
+    let ids = linux::ids::set_fs_ids(map.root.0, map.root.1).step(|| "become the container's root".into())?;
+    let restore = |sets: CapabilitySets| set_capabilities(None, sets).step(|| "raise capabilities again".into());
+    let created = restore(capable.clone()).and_then(|()| fsconfig_create(fs).step(hint));
+    drop(ids);
+    restore(capable)?;
+    created
+}
+
+/// Why a tree could not be shown through a user namespace.
+pub(super) fn not_mappable(what: &str, path: &Path, error: &io::Error) -> Error {
+    let path = path.display();
+    match error.raw_os_error() {
+        Some(libc::EINVAL | libc::EPERM) => Error::Step(format!(
+            "id-mapped mount of {what} {path}: its file system cannot be id-mapped; \
+             use --userns=host, or a directory on another file system (ext4, xfs, btrfs, tmpfs)"
+        )),
+        _ => Error::Step(format!("mount {what} {path}: {}", super::step::describe(error))),
+    }
+}
+
+/// A directory as the root, bind-mounted with everything below it.
+pub(super) fn directory(path: &Path, linux: &Linux, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+    let propagation = match linux.rootfs_propagation().as_deref() {
+        Some("shared" | "rshared") => libc::MS_SHARED,
+        Some("slave" | "rslave") => libc::MS_SLAVE,
+        _ => libc::MS_PRIVATE,
+    };
+    let attributes = Attributes { propagation, ..Attributes::default() };
+    let tree = clone_tree(CWD, path, true, &attributes).step(|| format!("mount {} as root", path.display()))?;
+    if let Some(map) = map {
+        linux::mount::set_attributes(&tree, false, &map.attributes())
+            .map_err(|error| not_mappable("root", path, &error))?;
+    }
+    Ok(tree)
+}

@@ -1,0 +1,300 @@
+//! The caller's half of [`create`](super::create): it makes the child, maps its ids, and prepares with the host's rights
+//! what the child moves into place, while the child prepares what only it can.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use linux::clone::{Child, Clone};
+use linux::namespace::Kinds;
+use oci_spec::runtime::{Linux, Process};
+use rustix::fs::{FileType, Mode};
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+use super::channel::{self, Report};
+use super::devices::{self, Device};
+use super::idmap::{self, IdMap};
+use super::mounts::{self, Mount, Source};
+use super::namespaces::Namespaces;
+use super::step::Step;
+use super::{Created, Error, Launch, Rootfs, Stdio, binds, child, overlay};
+use crate::cgroup::Entry;
+
+/// The configuration, checked, and everything that both halves work from.
+pub(super) struct Plan<'a> {
+    pub(super) launch: &'a Launch<'a>,
+    pub(super) linux: &'a Linux,
+    pub(super) process: &'a Process,
+    pub(super) namespaces: Namespaces,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) devices: Vec<Device>,
+    /// Those of `devices` that are not on our `/dev`.
+    pub(super) single_devices: Vec<Device>,
+    pub(super) entry: Option<Entry>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(launch: &'a Launch<'a>) -> Result<Self, Error> {
+        let missing = |field: &str| Error::Invalid(format!("{field} is missing from the configuration"));
+        let linux = launch.spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
+        let process = launch.spec.process().as_ref().ok_or_else(|| missing("process"))?;
+        let mounts = mounts::plan(launch.spec.mounts().as_deref().unwrap_or_default())?;
+        let (devices, single_devices) = devices(linux, &mounts)?;
+        let entry = launch.cgroup.map(|cgroup| cgroup.entry().step(|| "open the cgroup".into())).transpose()?;
+        let namespaces = Namespaces::new(linux)?;
+        check_propagation(&mounts, namespaces.own_user())?;
+        Ok(Self { launch, linux, process, namespaces, mounts, devices, single_devices, entry })
+    }
+
+    /// How many descriptors the parent hands over: the root, the mounts it makes, the devices outside `/dev`.
+    pub(super) fn handed_over(&self) -> usize {
+        1 + self.mounts.iter().filter(|mount| mount.source.outside()).count() + self.single_devices.len()
+    }
+}
+
+/// The devices on our `/dev` and those that are elsewhere (or everything that is configured, if `/dev` is not ours).
+fn devices(linux: &Linux, mounts: &[Mount]) -> Result<(Vec<Device>, Vec<Device>), Error> {
+    let all = devices::plan(linux.devices().as_deref().unwrap_or_default())?;
+    match mounts.iter().any(|mount| mount.source == Source::Devices) {
+        true => Ok(all.into_iter().partition(|device| device.path.starts_with("/dev"))),
+        false => Ok((Vec::new(), all.into_iter().filter(|device| !device.is_default()).collect())),
+    }
+}
+
+/// A mount that is shared with the host must not be in the hands of another user namespace.
+fn check_propagation(mounts: &[Mount], own_user: bool) -> Result<(), Error> {
+    let shared = |mount: &&Mount| mount.options.propagation == libc::MS_SHARED;
+    match mounts.iter().find(shared).filter(|_| own_user) {
+        None => Ok(()),
+        Some(mount) => Err(Error::Invalid(format!(
+            "mount {}: shared propagation would let the container change the host's mounts; use slave, or --userns=host",
+            mount.destination.display()
+        ))),
+    }
+}
+
+/// See [`create`](super::create).
+pub(super) fn create(launch: &Launch<'_>) -> Result<Created, Error> {
+    let plan = Plan::new(launch)?;
+    let _umask = Umask::none();
+    let (control, childs) = linux::socket::pair().step(|| "make a pair of sockets".into())?;
+    let child = clone(&plan, &control, &childs)?;
+    drop(childs);
+    match finish(&plan, &control, child) {
+        Ok((child, terminal)) => Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, control }),
+        Err((child, error)) => Err(reap(&child.pidfd, error)),
+    }
+}
+
+/// Makes the child. A new pid namespace of its own is part of the call; one to join is entered by children only, so the
+/// caller joins it for the moment of the call.
+fn clone(plan: &Plan<'_>, control: &OwnedFd, childs: &OwnedFd) -> Result<Child, Error> {
+    let namespaces = &plan.namespaces;
+    let _pids = namespaces.joined(Kinds::PID).map(PidsOfChildren::join).transpose()?;
+    // With a user namespace to join, all new ones must belong to it: the child joins first, then clones again.
+    let kinds = match namespaces.joined(Kinds::USER) {
+        Some(_) => Kinds::default(),
+        None => namespaces.new.without(Kinds::CGROUP | offset_time(plan)),
+    };
+    let cgroup = match &plan.entry {
+        Some(Entry::V2(directory)) => Some(directory.as_fd()),
+        _ => None,
+    };
+    Clone { namespaces: kinds, cgroup, sibling: false }
+        .spawn(|| child::run(plan, control, childs))
+        .step(|| "clone the container's first process".into())
+}
+
+/// A time namespace whose clocks are to be set must not be entered before; without offsets the child is born into it.
+pub(super) fn offset_time(plan: &Plan<'_>) -> Kinds {
+    match plan.linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()) {
+        true => Kinds::TIME,
+        false => Kinds::default(),
+    }
+}
+
+type Finished = Result<(Child, Option<OwnedFd>), (Child, Error)>;
+
+/// The parent's steps beside the child's.
+fn finish(plan: &Plan<'_>, control: &OwnedFd, mut child: Child) -> Finished {
+    if plan.namespaces.joined(Kinds::USER).is_some() {
+        match channel::receive(control) {
+            Ok(Report::Child { pid, pidfd }) => {
+                let intermediate = std::mem::replace(&mut child, Child { pid, pidfd });
+                kill_and_reap(&intermediate.pidfd);
+            }
+            Ok(_) => return Err((child, Error::Step("the intermediate process ended early".into()))),
+            Err(error) => return Err((child, error)),
+        }
+    }
+    match serve(plan, control, &child) {
+        Ok(terminal) => Ok((child, terminal)),
+        // The child's own error, if it has sent one, is the cause; ours is then only that it is gone.
+        Err(error) => match channel::pending(control) {
+            Some(cause) => Err((child, cause)),
+            None => Err((child, error)),
+        },
+    }
+}
+
+fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child) -> Result<Option<OwnedFd>, Error> {
+    if plan.namespaces.new.contains(Kinds::USER) {
+        idmap::write_maps(child.pid, &plan.namespaces.uid_map, &plan.namespaces.gid_map)?;
+        channel::mapped(control)?;
+    }
+    let map = match plan.namespaces.own_user() {
+        true => Some(IdMap { userns: idmap::user_namespace(child)?, root: root_ids(plan, child)? }),
+        false => None,
+    };
+    super::privileges::set_oom_score(child.pid, plan.process)?;
+    channel::send_fds(control, &prepare(plan, map.as_ref())?)?;
+    match channel::receive(control)? {
+        Report::Ready { uid, gid, terminal } => {
+            give_pipes(&plan.launch.stdio, child.pid, uid, gid);
+            super::privileges::set_rlimits(child.pid, plan.process)?;
+            Ok(terminal)
+        }
+        _ => Err(ended(child)),
+    }
+}
+
+/// Why a child is gone that has not said why.
+pub(super) fn ended(child: &Child) -> Error {
+    let status = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    let how = match status {
+        Ok(Some(status)) => match (status.terminating_signal(), status.exit_status()) {
+            (Some(9), _) => "killed (is the memory limit too low?)".to_owned(),
+            (Some(signal), _) => format!("killed by signal {signal}"),
+            (_, code) => format!("exit code {}", code.unwrap_or(-1)),
+        },
+        _ => "unknown state".to_owned(),
+    };
+    Error::Step(format!("the container's first process ended before it was ready: {how}"))
+}
+
+/// Host ids of the container's root. Of a joined namespace they are read from the child that has joined it.
+fn root_ids(plan: &Plan<'_>, child: &Child) -> Result<(u32, u32), Error> {
+    if plan.namespaces.joined(Kinds::USER).is_none() {
+        return Ok(plan.namespaces.root);
+    }
+    let first = |file: &str| -> Result<u32, Error> {
+        let path = format!("/proc/{}/{file}", child.pid);
+        let map = std::fs::read_to_string(&path).step(|| format!("read {path}"))?;
+        let ids = map.lines().filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            (fields.next()? == "0").then(|| fields.next()?.parse().ok())?
+        });
+        ids.min().ok_or_else(|| Error::Invalid(format!("{path}: root is not mapped")))
+    };
+    Ok((first("uid_map")?, first("gid_map")?))
+}
+
+/// All detached mounts, in the order in which the child expects them.
+fn prepare(plan: &Plan<'_>, map: Option<&IdMap>) -> Result<Vec<OwnedFd>, Error> {
+    let mut fds = vec![root(plan, map)?];
+    for mount in plan.mounts.iter().filter(|mount| mount.source.outside()) {
+        let own = match &mount.mappings {
+            Some((uids, gids)) if !uids.is_empty() => Some(idmap::for_mappings(uids, gids)?),
+            _ => None,
+        };
+        fds.push(make(plan, mount, own.as_ref().or(map))?);
+    }
+    for device in &plan.single_devices {
+        fds.push(devices::single(device, map)?);
+    }
+    Ok(fds)
+}
+
+fn root(plan: &Plan<'_>, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+    match &plan.launch.rootfs {
+        Rootfs::Overlay { lower, upper, work, .. } => overlay::overlay(lower, upper, work, map),
+        Rootfs::Directory(path) => overlay::directory(path, plan.linux, map),
+    }
+}
+
+fn make(plan: &Plan<'_>, mount: &Mount, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+    match &mount.source {
+        Source::Devices => {
+            devices::tree(&mount.options, &plan.devices, map, matches!(plan.launch.stdio, Stdio::Terminal { .. }))
+        }
+        Source::Bind(path) => binds::bind(path, mount, map),
+        Source::Device { kind, device } => binds::device(kind, device, mount, map),
+        Source::Inside(_) | Source::Cgroup => Err(Error::Invalid("not made outside".into())),
+    }
+}
+
+/// Lets the program's user open its own standard streams again through `/dev/stdout` and the like. Only pipes: they are
+/// ours alone. A pipe that cannot be given away is still usable.
+pub(super) fn give_pipes(stdio: &Stdio<'_>, pid: i32, uid: u32, gid: u32) {
+    let Stdio::Fds(fds) = stdio else { return };
+    let (Some(uid), Some(gid)) = (host_id(pid, "uid_map", uid), host_id(pid, "gid_map", gid)) else { return };
+    for fd in fds {
+        let Ok(stat) = rustix::fs::fstat(fd) else { continue };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo && (stat.st_uid, stat.st_gid) != (uid, gid) {
+            let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+            let _ = rustix::fs::fchown(fd, Some(uid), Some(gid));
+        }
+    }
+}
+
+/// What a container's id is on the host.
+fn host_id(pid: i32, file: &str, id: u32) -> Option<u32> {
+    let map = std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+    map.lines().find_map(|line| {
+        let numbers: Vec<u32> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        let [inside, outside, size] = numbers[..] else { return None };
+        id.checked_sub(inside).filter(|offset| *offset < size).map(|offset| outside + offset)
+    })
+}
+
+/// After a failure: no process remains.
+pub(super) fn reap(pidfd: &OwnedFd, error: Error) -> Error {
+    kill_and_reap(pidfd);
+    error
+}
+
+/// Kills and reaps a child; nothing happens if somebody else did.
+pub(super) fn kill_and_reap(pidfd: &OwnedFd) {
+    let _ = pidfd_send_signal(pidfd, Signal::KILL);
+    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+}
+
+/// The caller's umask, off while files are made with explicit modes.
+struct Umask(Mode);
+
+impl Umask {
+    fn none() -> Self {
+        Self(rustix::process::umask(Mode::empty()))
+    }
+}
+
+impl Drop for Umask {
+    fn drop(&mut self) {
+        rustix::process::umask(self.0);
+    }
+}
+
+/// The pid namespace that the caller's children are born into; the caller's own again when dropped.
+pub(super) struct PidsOfChildren {
+    own: OwnedFd,
+}
+
+impl PidsOfChildren {
+    /// By a descriptor of the namespace, or a pidfd of a process in it.
+    pub(super) fn join(target: &OwnedFd) -> Result<Self, Error> {
+        Self::join_fd(target.as_fd())
+    }
+
+    /// Likewise, borrowed.
+    pub(super) fn join_fd(target: std::os::fd::BorrowedFd<'_>) -> Result<Self, Error> {
+        let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+            .step(|| "open own pidfd".into())?;
+        linux::namespace::join(target, Kinds::PID).step(|| "join the pid namespace".into())?;
+        Ok(Self { own })
+    }
+}
+
+impl Drop for PidsOfChildren {
+    fn drop(&mut self) {
+        // Back to the namespace that the caller itself is in; the kernel refuses that to nobody with CAP_SYS_ADMIN.
+        let _ = linux::namespace::join(self.own.as_fd(), Kinds::PID);
+    }
+}

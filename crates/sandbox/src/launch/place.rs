@@ -1,0 +1,255 @@
+//! Inside the container's mount namespace: file systems of its own, everything moved into place under the new root,
+//! and the paths that are hidden or read-only.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use linux::mount::{Attributes, attr, clone_tree, set_attributes};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
+
+use super::Error;
+use super::binds::filesystem;
+use super::mounts::{Mount, Source};
+use super::options::Options;
+use super::root::{DIRECTORY_MODE, Root, is_directory};
+use super::step::Step;
+use crate::cgroup::{self, Cgroup};
+
+/// What the child makes before it leaves the host's tree (the kernel allows new procfs and sysfs mounts in a user
+/// namespace only while full ones can be seen): one detached mount for each [`Mount`] that is not the parent's.
+pub(super) fn make_own(mounts: &[Mount], own_cgroups: bool, cgroup: Option<&Cgroup>) -> Result<Vec<Made>, Error> {
+    mounts.iter().filter(|mount| !mount.source.outside()).map(|mount| make(mount, own_cgroups, cgroup)).collect()
+}
+
+/// A detached mount and, for v1 cgroups, what goes below it.
+pub(super) struct Made {
+    /// The mount.
+    pub(super) tree: OwnedFd,
+    /// Names and mounts below it.
+    below: Vec<(String, OwnedFd)>,
+}
+
+impl From<OwnedFd> for Made {
+    fn from(tree: OwnedFd) -> Self {
+        Self { tree, below: Vec::new() }
+    }
+}
+
+fn make(mount: &Mount, own_cgroups: bool, cgroup: Option<&Cgroup>) -> Result<Made, Error> {
+    match &mount.source {
+        Source::Cgroup => cgroups(mount, own_cgroups, cgroup),
+        Source::Inside(kind) => match filesystem(kind, Path::new(kind), &mount.options) {
+            // Network or pid namespace of somebody else: show the host's, read-only, as other engines do.
+            Err(_) if matches!(kind.as_str(), "sysfs" | "proc") => {
+                let path = if kind == "proc" { "/proc" } else { "/sys" };
+                host_tree(Path::new(path), &mount.options).map(Made::from)
+            }
+            made => made.map(Made::from),
+        },
+        _ => Err(Error::Invalid(format!("{} is not made inside", mount.source.name()))),
+    }
+}
+
+/// A procfs for our own use, attached nowhere; the host's where the kernel allows no new one.
+pub(super) fn procfs() -> Result<OwnedFd, Error> {
+    match filesystem("proc", Path::new("proc"), &Options::default()) {
+        Err(_) => host_tree(Path::new("/proc"), &Options::default()),
+        made => made,
+    }
+}
+
+fn host_tree(path: &Path, options: &Options) -> Result<OwnedFd, Error> {
+    let attributes = Attributes { set: options.set, propagation: libc::MS_PRIVATE, ..Attributes::default() };
+    clone_tree(CWD, path, true, &attributes).step(|| format!("mount the host's {}", path.display()))
+}
+
+/// `/sys/fs/cgroup`: on v2 the hierarchy as the cgroup namespace shows it; on v1 the container's own directory of each
+/// hierarchy below a small `tmpfs`.
+fn cgroups(mount: &Mount, own: bool, cgroup: Option<&Cgroup>) -> Result<Made, Error> {
+    let options = &mount.options;
+    if cgroup::version() == cgroup::Version::V2 {
+        let bare = Options { set: options.set, ..Options::default() };
+        let tree = match filesystem("cgroup2", Path::new("cgroup"), &bare) {
+            Err(_) if !own => host_tree(Path::new("/sys/fs/cgroup"), options)?,
+            other => other?,
+        };
+        return Ok(tree.into());
+    }
+    let Some(cgroup) = cgroup else {
+        return host_tree(Path::new("/sys/fs/cgroup"), options).map(Made::from);
+    };
+    let data = vec!["mode=755".to_owned(), "size=64k".to_owned()];
+    let writable = Options { set: options.set & !attr::RDONLY, data, ..Options::default() };
+    let tree = filesystem("tmpfs", Path::new("cgroup"), &writable)?;
+    let attributes = Attributes { set: options.set, propagation: libc::MS_PRIVATE, ..Attributes::default() };
+    let mut below = Vec::new();
+    for (name, path) in cgroup.directories() {
+        let bind = clone_tree(CWD, &path, false, &attributes).step(|| format!("mount cgroup {}", path.display()))?;
+        below.push((name.strip_prefix("name=").unwrap_or(&name).to_owned(), bind));
+    }
+    Ok(Made { tree, below })
+}
+
+/// Makes `tree` the root of the mount namespace and lets go of the host's.
+pub(super) fn enter_root(tree: &OwnedFd) -> Result<(), Error> {
+    let host = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .step(|| "open the host's root".into())?;
+    attach(tree, &host).step(|| "attach the root file system".into())?;
+    rustix::process::fchdir(tree).step(|| "enter the root file system".into())?;
+    rustix::process::pivot_root(".", ".").step(|| "pivot_root".into())?;
+    // The old root now lies on top of the new one. Cut it off from the host's mounts first, then take it away.
+    unmount(".", UnmountFlags::DETACH).step(|| "unmount the host's root".into())?;
+    rustix::process::chdir("/").step(|| "enter the new root".into())
+}
+
+/// Moves a detached mount onto an open directory or file.
+pub(super) fn attach(tree: impl AsFd, target: impl AsFd) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, "", target, "", flags)
+}
+
+/// Moves one planned mount to its destination, making the mount point where it is missing.
+pub(super) fn place(root: &Root, mount: &Mount, made: &Made) -> Result<(), Error> {
+    let path = &mount.destination;
+    let what = || format!("mount {} on {}", mount.source.name(), path.display());
+    let target = match &mount.source {
+        Source::Inside(kind) if kind == "proc" || kind == "sysfs" => ordinary_directory(root, path, kind)?,
+        Source::Devices => ordinary_directory(root, path, "tmpfs")?,
+        _ if is_directory(&made.tree).step(what)? => root.make_directory(path, DIRECTORY_MODE).step(what)?,
+        _ => root.make_file(path).step(what)?,
+    };
+    match attach(&made.tree, &target) {
+        Err(Errno::NOTDIR) => Err(Error::Step(format!(
+            "{}: not a directory: are you trying to mount a directory onto a file (or vice-versa)? \
+             Check if the specified host path exists and is the expected type",
+            what()
+        ))),
+        other => other.step(what),
+    }?;
+    if !made.below.is_empty() {
+        place_cgroups(mount, made)?;
+    }
+    Ok(())
+}
+
+/// The mount point of a kernel file system must be what it seems: an image with `/proc` as a link is refused.
+fn ordinary_directory(root: &Root, path: &Path, kind: &str) -> Result<OwnedFd, Error> {
+    let what = || format!("filesystem {kind:?} must be mounted on ordinary directory {}", path.display());
+    match root.open_unlinked(path, OFlags::PATH | OFlags::DIRECTORY) {
+        Err(Errno::NOENT) => {
+            root.make_directory(path, DIRECTORY_MODE).step(what)?;
+            root.open_unlinked(path, OFlags::PATH | OFlags::DIRECTORY).step(what)
+        }
+        other => other.step(what),
+    }
+}
+
+fn place_cgroups(mount: &Mount, made: &Made) -> Result<(), Error> {
+    for (name, bind) in &made.below {
+        let what = || format!("mount cgroup {name}");
+        rustix::fs::mkdirat(&made.tree, name, DIRECTORY_MODE).step(what)?;
+        let target = rustix::fs::openat(&made.tree, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(what)?;
+        attach(bind, &target).step(what)?;
+        for alias in name.split(',').filter(|alias| *alias != name) {
+            rustix::fs::symlinkat(name, &made.tree, alias).step(what)?;
+        }
+    }
+    let own = Attributes { set: mount.options.set & attr::RDONLY, ..Attributes::default() };
+    if own.is_empty() {
+        return Ok(());
+    }
+    set_attributes(&made.tree, false, &own).step(|| "make /sys/fs/cgroup read-only".into())
+}
+
+/// What hides paths: an empty directory and `/dev/null`, both the host's, opened while the host's tree is visible.
+pub(super) struct Covers {
+    directory: OwnedFd,
+    file: OwnedFd,
+}
+
+impl Covers {
+    /// `empty`: an empty directory of the host.
+    pub(super) fn open(empty: &Path) -> Result<Self, Error> {
+        let attributes = Attributes { set: attr::RDONLY, propagation: libc::MS_PRIVATE, ..Attributes::default() };
+        let directory = clone_tree(CWD, empty, false, &attributes)
+            .step(|| format!("open {}, which hides masked directories", empty.display()))?;
+        let file = clone_tree(CWD, Path::new("/dev/null"), false, &attributes).step(|| "open /dev/null".into())?;
+        let stat = rustix::fs::fstat(&file).step(|| "inspect /dev/null".into())?;
+        if stat.st_rdev != rustix::fs::makedev(1, 3) {
+            return Err(Error::Step("the host's /dev/null is not the null device".into()));
+        }
+        Ok(Self { directory, file })
+    }
+
+    /// Hides paths, so far as they exist. The first of each kind is the cover itself, the others are clones of it.
+    pub(super) fn hide<'a>(self, root: &Root, paths: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
+        let mut used = [false; 2];
+        for path in paths {
+            let what = || format!("hide {}", path.display());
+            let Some(target) = existing(root, path)? else { continue };
+            let directory = is_directory(&target).step(what)?;
+            let cover = if directory { &self.directory } else { &self.file };
+            match std::mem::replace(&mut used[usize::from(directory)], true) {
+                false => attach(cover, &target).step(what)?,
+                true => {
+                    let again = clone_tree(cover, Path::new(""), false, &Attributes::default()).step(what)?;
+                    attach(again, &target).step(what)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes paths read-only, so far as they exist, with everything mounted below them.
+pub(super) fn make_readonly(root: &Root, paths: &[String]) -> Result<(), Error> {
+    let attributes = Attributes { set: attr::RDONLY, ..Attributes::default() };
+    for path in paths.iter().map(Path::new) {
+        let what = || format!("make {} read-only", path.display());
+        if let Some(target) = existing(root, path)? {
+            let tree = clone_tree(&target, Path::new(""), true, &attributes).step(what)?;
+            attach(tree, target).step(what)?;
+        }
+    }
+    Ok(())
+}
+
+fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>, Error> {
+    match root.open(path, OFlags::PATH) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
+        Err(error) => Err(error).step(|| format!("open {}", path.display())),
+    }
+}
+
+/// Makes the root itself read-only (`--read-only`); mounts on it keep their own state.
+pub(super) fn make_root_readonly(root: &Root) -> Result<(), Error> {
+    let attributes = Attributes { set: attr::RDONLY, ..Attributes::default() };
+    set_attributes(root.fd(), false, &attributes).step(|| "make the root file system read-only".into())
+}
+
+/// Makes the working directory (as the container's root user, as other engines do) where it is missing.
+pub(super) fn make_workdir(root: &Root, path: &Path) -> Result<(), Error> {
+    let what = || format!("make working directory {}", path.display());
+    if !path.is_absolute() {
+        return Err(Error::Invalid(format!("working directory {:?} must be an absolute path", path.display())));
+    }
+    match root.make_directory(path, DIRECTORY_MODE) {
+        Ok(_) => Ok(()),
+        // Not visible or not writable for root: entering it as the final user decides.
+        Err(Errno::ACCESS | Errno::ROFS) => Ok(()),
+        Err(error) => Err(error).step(what),
+    }
+}
+
+/// Absolute paths as the configuration lists them.
+pub(super) fn paths(list: &[String]) -> impl Iterator<Item = &Path> {
+    list.iter().map(Path::new)
+}
+
+/// Hidden directories of a `host:` image.
+pub(super) fn hidden(list: &[PathBuf]) -> impl Iterator<Item = &Path> {
+    list.iter().map(PathBuf::as_path)
+}

@@ -1,0 +1,298 @@
+//! Giving up privileges: from the container's root with everything to exactly what the configuration grants.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use linux::process::Scheduling;
+use oci_spec::runtime::{
+    Capability, IOPriorityClass, LinuxCapabilities, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
+    PosixRlimitType, Process, Spec,
+};
+use rustix::fs::Mode;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, Gid, Uid, clear_ambient_capability_set, configure_capability_in_ambient_set,
+    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
+};
+
+use super::Error;
+use super::step::Step;
+use super::users::Identity;
+use crate::seccomp;
+
+/// The session of the new process: a session of its own and, where the kernel has them, a keyring of its own.
+pub(super) fn new_session() -> Result<(), Error> {
+    rustix::process::setsid().step(|| "start a session".into())?;
+    match linux::ids::new_session_keyring() {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::EDQUOT) => Err(Error::Step(
+            "join a session keyring: quota exceeded; raise kernel.keys.root_maxkeys or kernel.keys.maxkeys".into(),
+        )),
+        other => other.step(|| "join a session keyring".into()),
+    }
+}
+
+/// Becomes the container's root: all ids 0, no supplementary groups. Right after entering a user namespace.
+pub(super) fn become_root() -> Result<(), Error> {
+    set_ids(0, 0, &[])
+}
+
+fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Error> {
+    let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    set_thread_groups(&groups).step(|| format!("set supplementary groups {groups:?}"))?;
+    let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    set_thread_res_gid(group, group, group).step(|| format!("set group id {gid} (is it mapped?)"))?;
+    set_thread_res_uid(user, user, user).step(|| format!("set user id {uid} (is it mapped?)"))
+}
+
+/// Everything from the container's root to the configured process, in the one order that works. Afterwards the process
+/// can still load its filter, if it is given back.
+pub(super) fn drop_to<'a>(
+    process: &Process,
+    identity: &Identity,
+    filter: Option<&'a seccomp::Program>,
+) -> Result<Option<&'a seccomp::Program>, Error> {
+    let (sets, ambient, bounding) = capabilities(process.capabilities().as_ref());
+    let no_new_privs = process.no_new_privileges().unwrap_or(false);
+    drop_bounding(bounding)?;
+    let entered = enter_workdir(process.cwd());
+    set_keep_capabilities(true).step(|| "keep capabilities over the change of user".into())?;
+    set_ids(identity.uid, identity.gid, &identity.groups)?;
+    let umask = process.user().umask().unwrap_or(0o022);
+    rustix::process::umask(Mode::from_raw_mode(umask & 0o777));
+    // As root of the container is tried first; a directory that only its user may enter (on a network file system, say)
+    // is no error.
+    if entered.is_err() {
+        enter_workdir(process.cwd())?;
+    }
+    if !no_new_privs {
+        // Without no_new_privs only CAP_SYS_ADMIN may load a filter, so it comes before the capabilities go.
+        raise_permitted()?;
+        load(filter)?;
+    }
+    set_capabilities(None, sets).step(|| "set capabilities".into())?;
+    set_ambient(ambient)?;
+    set_keep_capabilities(false).step(|| "stop keeping capabilities".into())?;
+    if !no_new_privs {
+        return Ok(None);
+    }
+    set_no_new_privs(true).step(|| "set no_new_privs".into())?;
+    Ok(filter)
+}
+
+/// Loads the filter: the very last step before the program.
+pub(super) fn load(filter: Option<&seccomp::Program>) -> Result<(), Error> {
+    match filter {
+        Some(filter) => filter.load().map(drop).step(|| "load the seccomp filter".into()),
+        None => Ok(()),
+    }
+}
+
+/// Makes everything permitted effective again.
+fn raise_permitted() -> Result<(), Error> {
+    let sets = rustix::thread::capabilities(None).step(|| "read capabilities".into())?;
+    let sets = CapabilitySets { effective: sets.permitted, ..sets };
+    set_capabilities(None, sets).step(|| "raise capabilities".into())
+}
+
+/// Enters the working directory, and makes sure that it is one of the container: a descriptor left
+/// open to a directory of the host would show it as unreachable (CVE-2024-21626).
+fn enter_workdir(path: &Path) -> Result<(), Error> {
+    rustix::process::chdir(path).step(|| format!("chdir to cwd ({:?}) set in config.json failed", path.display()))?;
+    let real = rustix::process::getcwd(Vec::new()).step(|| "ask for the working directory".into())?;
+    match real.to_bytes().first() {
+        Some(b'/') => Ok(()),
+        _ => Err(Error::Invalid(format!("working directory {} is outside of the container", path.display()))),
+    }
+}
+
+/// (effective, permitted, inheritable), ambient, bounding. Inheritable is always empty (CVE-2022-24769): so ambient can
+/// only hold what the configuration puts in both, and without that stays empty.
+fn capabilities(configured: Option<&LinuxCapabilities>) -> (CapabilitySets, CapabilitySet, CapabilitySet) {
+    let none = CapabilitySet::empty();
+    let Some(configured) = configured else {
+        return (CapabilitySets { effective: none, permitted: none, inheritable: none }, none, none);
+    };
+    let set = |list: &Option<HashSet<Capability>>| list.iter().flatten().map(|c| bit(*c)).fold(none, |a, b| a | b);
+    let ambient = set(configured.ambient()) & set(configured.permitted());
+    let sets = CapabilitySets {
+        effective: set(configured.effective()),
+        permitted: set(configured.permitted()),
+        inheritable: set(configured.inheritable()) & ambient,
+    };
+    (sets, ambient & sets.inheritable, set(configured.bounding()))
+}
+
+fn drop_bounding(keep: CapabilitySet) -> Result<(), Error> {
+    for number in 0..64 {
+        let one = CapabilitySet::from_bits_retain(1 << number);
+        if keep.contains(one) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(one) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL) => return Ok(()), // beyond the last one that the kernel knows
+            Err(error) => return Err(error).step(|| format!("drop capability {number} from the bounding set")),
+        }
+    }
+    Ok(())
+}
+
+fn set_ambient(ambient: CapabilitySet) -> Result<(), Error> {
+    clear_ambient_capability_set().step(|| "clear ambient capabilities".into())?;
+    for one in ambient.iter() {
+        configure_capability_in_ambient_set(one, true).step(|| format!("raise ambient capability {one:?}"))?;
+    }
+    Ok(())
+}
+
+/// The kernel's bit for a capability (`include/uapi/linux/capability.h`).
+fn bit(capability: Capability) -> CapabilitySet {
+    use Capability as C;
+    let number = match capability {
+        C::Chown => 0,
+        C::DacOverride => 1,
+        C::DacReadSearch => 2,
+        C::Fowner => 3,
+        C::Fsetid => 4,
+        C::Kill => 5,
+        C::Setgid => 6,
+        C::Setuid => 7,
+        C::Setpcap => 8,
+        C::LinuxImmutable => 9,
+        C::NetBindService => 10,
+        C::NetBroadcast => 11,
+        C::NetAdmin => 12,
+        C::NetRaw => 13,
+        C::IpcLock => 14,
+        C::IpcOwner => 15,
+        C::SysModule => 16,
+        C::SysRawio => 17,
+        C::SysChroot => 18,
+        C::SysPtrace => 19,
+        C::SysPacct => 20,
+        C::SysAdmin => 21,
+        C::SysBoot => 22,
+        C::SysNice => 23,
+        C::SysResource => 24,
+        C::SysTime => 25,
+        C::SysTtyConfig => 26,
+        C::Mknod => 27,
+        C::Lease => 28,
+        C::AuditWrite => 29,
+        C::AuditControl => 30,
+        C::Setfcap => 31,
+        C::MacOverride => 32,
+        C::MacAdmin => 33,
+        C::Syslog => 34,
+        C::WakeAlarm => 35,
+        C::BlockSuspend => 36,
+        C::AuditRead => 37,
+        C::Perfmon => 38,
+        C::Bpf => 39,
+        C::CheckpointRestore => 40,
+    };
+    CapabilitySet::from_bits_retain(1 << number)
+}
+
+/// Sets the resource limits of a waiting child: with the parent's rights, and so late that a low limit does not get in
+/// the way of the preparations.
+pub(super) fn set_rlimits(pid: i32, process: &Process) -> Result<(), Error> {
+    for limit in process.rlimits().iter().flatten() {
+        let value = |n: u64| (n != u64::MAX).then_some(n);
+        let new = Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) };
+        prlimit(Pid::from_raw(pid), resource(limit.typ()), new)
+            .step(|| format!("set limit {} to {}:{}", limit.typ(), limit.soft(), limit.hard()))?;
+    }
+    Ok(())
+}
+
+fn resource(typ: PosixRlimitType) -> Resource {
+    match typ {
+        PosixRlimitType::RlimitCpu => Resource::Cpu,
+        PosixRlimitType::RlimitFsize => Resource::Fsize,
+        PosixRlimitType::RlimitData => Resource::Data,
+        PosixRlimitType::RlimitStack => Resource::Stack,
+        PosixRlimitType::RlimitCore => Resource::Core,
+        PosixRlimitType::RlimitRss => Resource::Rss,
+        PosixRlimitType::RlimitNproc => Resource::Nproc,
+        PosixRlimitType::RlimitNofile => Resource::Nofile,
+        PosixRlimitType::RlimitMemlock => Resource::Memlock,
+        PosixRlimitType::RlimitAs => Resource::As,
+        PosixRlimitType::RlimitLocks => Resource::Locks,
+        PosixRlimitType::RlimitSigpending => Resource::Sigpending,
+        PosixRlimitType::RlimitMsgqueue => Resource::Msgqueue,
+        PosixRlimitType::RlimitNice => Resource::Nice,
+        PosixRlimitType::RlimitRtprio => Resource::Rtprio,
+        PosixRlimitType::RlimitRttime => Resource::Rttime,
+    }
+}
+
+/// Sets a child's likelihood to be killed when memory runs out. Where the host does not let us lower it, the present
+/// value stays: containers must start without CAP_SYS_RESOURCE too.
+pub(super) fn set_oom_score(pid: i32, process: &Process) -> Result<(), Error> {
+    let Some(score) = process.oom_score_adj() else { return Ok(()) };
+    let path = format!("/proc/{pid}/oom_score_adj");
+    match std::fs::write(&path, score.to_string()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        other => other.step(|| format!("write {score} to {path}")),
+    }
+}
+
+/// Scheduling, I/O priority and execution domain, where configured.
+pub(super) fn set_scheduling(process: &Process, spec: Option<&Spec>) -> Result<(), Error> {
+    if let Some(wanted) = process.scheduler() {
+        let scheduling = Scheduling {
+            policy: policy(*wanted.policy()),
+            flags: wanted.flags().iter().flatten().map(|flag| scheduler_flag(*flag)).fold(0, |a, b| a | b),
+            nice: wanted.nice().unwrap_or(0),
+            priority: wanted.priority().unwrap_or(0) as u32,
+            runtime: wanted.runtime().unwrap_or(0),
+            deadline: wanted.deadline().unwrap_or(0),
+            period: wanted.period().unwrap_or(0),
+        };
+        linux::process::set_scheduling(scheduling).step(|| format!("set scheduler {:?}", wanted.policy()))?;
+    }
+    if let Some(wanted) = process.io_priority() {
+        let class = match wanted.class() {
+            IOPriorityClass::IoprioClassRt => 1,
+            IOPriorityClass::IoprioClassBe => 2,
+            IOPriorityClass::IoprioClassIdle => 3,
+        };
+        linux::process::set_io_priority(class, wanted.priority() as u32).step(|| "set I/O priority".into())?;
+    }
+    let personality = spec.and_then(|spec| spec.linux().as_ref()).and_then(|linux| linux.personality().as_ref());
+    if let Some(wanted) = personality {
+        let domain = match wanted.domain() {
+            LinuxPersonalityDomain::PerLinux => 0,
+            LinuxPersonalityDomain::PerLinux32 => 8,
+        };
+        linux::process::set_personality(domain).step(|| "set personality".into())?;
+    }
+    Ok(())
+}
+
+fn policy(policy: LinuxSchedulerPolicy) -> u32 {
+    match policy {
+        LinuxSchedulerPolicy::SchedOther => 0,
+        LinuxSchedulerPolicy::SchedFifo => 1,
+        LinuxSchedulerPolicy::SchedRr => 2,
+        LinuxSchedulerPolicy::SchedBatch => 3,
+        LinuxSchedulerPolicy::SchedIso => 4,
+        LinuxSchedulerPolicy::SchedIdle => 5,
+        LinuxSchedulerPolicy::SchedDeadline => 6,
+    }
+}
+
+fn scheduler_flag(flag: LinuxSchedulerFlag) -> u64 {
+    match flag {
+        LinuxSchedulerFlag::SchedResetOnFork => 0x01,
+        LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
+        LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
+        LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
+        LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
+        LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
+        LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
+    }
+}
