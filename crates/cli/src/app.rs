@@ -76,9 +76,7 @@ fn parse(path: &str, entry: &Entry, words: &[OsString]) -> Result<Parsed> {
     let mut command = entry.command(path);
     match command.try_get_matches_from_mut(words) {
         Ok(matches) => Ok(Parsed::Matches(matches)),
-        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
-            Ok(Parsed::Help(error.render().to_string()))
-        }
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => Ok(Parsed::Help(entry.page(path))),
         Err(error) => Err(usage::failure(path, &command, &error)),
     }
 }

@@ -37,6 +37,11 @@ impl Context {
         Ok(out.flush()?)
     }
 
+    /// Standard output, for what comes bit by bit; written line by line.
+    pub(crate) fn out(&self) -> io::StdoutLock<'static> {
+        io::stdout().lock()
+    }
+
     /// Says on standard error what is no reason to stop.
     pub(crate) fn warn(&self, message: &str) {
         if self.level <= Level::Warn {

@@ -53,7 +53,7 @@ pub(crate) fn print(words: &[OsString]) -> Result<u8> {
         return page(&text);
     }
     match find(words)? {
-        Some((path, entry, _)) => page(&entry.command(&path).render_help().to_string()),
+        Some((path, entry, _)) => page(&entry.page(&path)),
         None => print_all(),
     }
 }

@@ -2,13 +2,24 @@
 //! struct `Args` and implements [`Verb`] for it; this module alone knows under which words it is reached.
 
 mod attach;
+mod completion;
 mod create;
+mod document;
+mod events;
 mod exec;
+mod explain;
+mod filters;
+mod images;
 mod import;
+mod info;
+mod inspect;
 mod kill;
 mod load;
+mod logs;
 mod pause;
+mod port;
 mod prune;
+mod ps;
 mod pull;
 mod rename;
 mod restart;
@@ -16,11 +27,15 @@ mod rm;
 mod rmi;
 mod run;
 mod start;
+mod stats;
 mod stop;
 mod table;
 mod tag;
+mod top;
 mod unpause;
 mod update;
+mod version;
+mod volume;
 mod wait;
 
 use std::ffi::OsString;
@@ -72,6 +87,16 @@ impl Entry {
 
     /// The command's parser; `path` is what the user typed: `run`, `container run`.
     pub(crate) fn command(&self, path: &str) -> Command {
+        self.as_declared(path).mut_args(like_docker)
+    }
+
+    /// The command's help.
+    pub(crate) fn page(&self, path: &str) -> String {
+        // Without what `like_docker` adds, which would show at every switch that it may have a value.
+        self.as_declared(path).render_help().to_string()
+    }
+
+    fn as_declared(&self, path: &str) -> Command {
         let usage = format!("kiste {path} {}", self.synopsis);
         let command = (self.arguments)(Command::new(self.names[0]).no_binary_name(true))
             .about(self.about)
@@ -82,7 +107,7 @@ impl Entry {
             .disable_help_flag(true);
         let taken = command.get_arguments().any(|arg| arg.get_short() == Some('h'));
         let help = Arg::new("help").long("help").action(ArgAction::Help).help("Print this page").hide(true);
-        command.mut_args(like_docker).arg(if taken { help } else { help.short('h') })
+        command.arg(if taken { help } else { help.short('h') })
     }
 }
 

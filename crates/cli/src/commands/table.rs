@@ -5,12 +5,21 @@ use super::*;
 /// The commands without a group.
 pub(crate) static COMMANDS: &[Entry] = &[
     Entry::of::<attach::Args>(&["attach"]),
+    Entry::of::<completion::Args>(&["completion"]),
     Entry::of::<create::Args>(&["create"]),
+    Entry::of::<events::Args>(&["events"]),
     Entry::of::<exec::Args>(&["exec"]),
+    Entry::of::<explain::Args>(&["explain"]),
+    Entry::of::<images::Args>(&["images"]),
     Entry::of::<import::Args>(&["import"]),
+    Entry::of::<info::Args>(&["info"]),
+    Entry::of::<inspect::Args>(&["inspect"]),
     Entry::of::<kill::Args>(&["kill"]),
     Entry::of::<load::Args>(&["load"]),
+    Entry::of::<logs::Args>(&["logs"]),
     Entry::of::<pause::Args>(&["pause"]),
+    Entry::of::<port::Args>(&["port"]),
+    Entry::of::<ps::Args>(&["ps"]),
     Entry::of::<pull::Args>(&["pull"]),
     Entry::of::<rename::Args>(&["rename"]),
     Entry::of::<restart::Args>(&["restart"]),
@@ -18,10 +27,13 @@ pub(crate) static COMMANDS: &[Entry] = &[
     Entry::of::<rmi::Args>(&["rmi"]),
     Entry::of::<run::Args>(&["run"]),
     Entry::of::<start::Args>(&["start"]),
+    Entry::of::<stats::Args>(&["stats"]),
     Entry::of::<stop::Args>(&["stop"]),
     Entry::of::<tag::Args>(&["tag"]),
+    Entry::of::<top::Args>(&["top"]),
     Entry::of::<unpause::Args>(&["unpause"]),
     Entry::of::<update::Args>(&["update"]),
+    Entry::of::<version::Args>(&["version"]),
     Entry::of::<wait::Args>(&["wait"]),
 ];
 
@@ -29,21 +41,29 @@ pub(crate) static COMMANDS: &[Entry] = &[
 pub(crate) static GROUPS: &[Group] = &[
     Group { name: "container", about: "Manage containers", entries: CONTAINER },
     Group { name: "image", about: "Manage images", entries: IMAGE },
+    Group { name: "system", about: "Manage Kiste itself", entries: SYSTEM },
+    Group { name: "volume", about: "Manage volumes", entries: VOLUME },
 ];
 
 static CONTAINER: &[Entry] = &[
     Entry::of::<attach::Args>(&["attach"]),
     Entry::of::<create::Args>(&["create"]),
     Entry::of::<exec::Args>(&["exec"]),
+    Entry::of::<inspect::ContainerArgs>(&["inspect"]),
     Entry::of::<kill::Args>(&["kill"]),
+    Entry::of::<logs::Args>(&["logs"]),
+    Entry::of::<ps::Args>(&["ls", "list", "ps"]),
     Entry::of::<pause::Args>(&["pause"]),
+    Entry::of::<port::Args>(&["port"]),
     Entry::of::<prune::Args>(&["prune"]),
     Entry::of::<rename::Args>(&["rename"]),
     Entry::of::<restart::Args>(&["restart"]),
     Entry::of::<rm::Args>(&["rm", "remove"]),
     Entry::of::<run::Args>(&["run"]),
     Entry::of::<start::Args>(&["start"]),
+    Entry::of::<stats::Args>(&["stats"]),
     Entry::of::<stop::Args>(&["stop"]),
+    Entry::of::<top::Args>(&["top"]),
     Entry::of::<unpause::Args>(&["unpause"]),
     Entry::of::<update::Args>(&["update"]),
     Entry::of::<wait::Args>(&["wait"]),
@@ -51,8 +71,23 @@ static CONTAINER: &[Entry] = &[
 
 static IMAGE: &[Entry] = &[
     Entry::of::<import::Args>(&["import"]),
+    Entry::of::<inspect::ImageArgs>(&["inspect"]),
     Entry::of::<load::Args>(&["load"]),
+    Entry::of::<images::Args>(&["ls", "list"]),
     Entry::of::<pull::Args>(&["pull"]),
     Entry::of::<rmi::Args>(&["rm", "remove"]),
     Entry::of::<tag::Args>(&["tag"]),
+];
+
+static SYSTEM: &[Entry] = &[
+    Entry::of::<events::Args>(&["events"]),
+    Entry::of::<info::Args>(&["info"]),
+];
+
+static VOLUME: &[Entry] = &[
+    Entry::of::<volume::CreateArgs>(&["create"]),
+    Entry::of::<inspect::VolumeArgs>(&["inspect"]),
+    Entry::of::<volume::ListArgs>(&["ls", "list"]),
+    Entry::of::<volume::PruneArgs>(&["prune"]),
+    Entry::of::<volume::RemoveArgs>(&["rm", "remove"]),
 ];

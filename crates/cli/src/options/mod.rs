@@ -3,6 +3,7 @@
 
 mod devices;
 pub(crate) mod environment;
+mod foreign;
 mod health;
 pub(crate) mod identity;
 mod mount;
@@ -12,6 +13,8 @@ pub(crate) mod process;
 mod resources;
 mod security;
 mod storage;
+#[cfg(test)]
+mod tests;
 pub(crate) mod units;
 
 use engine::model::CreateRequest;
@@ -37,6 +40,8 @@ pub(crate) struct Options {
     devices: devices::Devices,
     #[command(flatten)]
     health: health::Health,
+    #[command(flatten)]
+    foreign: foreign::Foreign,
     /// Everything from here on belongs to the container's program.
     #[arg(required = true, trailing_var_arg = true, hide = true, value_name = "IMAGE")]
     image_and_command: Vec<String>,
@@ -57,6 +62,7 @@ pub(crate) enum Pull {
 impl Options {
     /// The request, complete but for what only `run` knows (attached streams, `--rm`).
     pub(crate) fn request(self) -> Result<CreateRequest> {
+        self.foreign.refuse()?;
         let mut request = CreateRequest::default();
         let mut words = self.image_and_command.into_iter();
         request.config.image = words.next().unwrap_or_default();
