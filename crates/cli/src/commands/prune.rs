@@ -39,7 +39,7 @@ impl Verb for Args {
 }
 
 /// Asks; only `y` or `Y` is a yes, and nobody to ask is a no.
-fn confirmed(context: &Context, warning: &str) -> Result<bool> {
+pub(super) fn confirmed(context: &Context, warning: &str) -> Result<bool> {
     if !io::stdin().is_terminal() && !io::stdout().is_terminal() {
         return Err(Failure::new("confirmation needed").hinted("use --force to remove without being asked"));
     }
@@ -49,7 +49,7 @@ fn confirmed(context: &Context, warning: &str) -> Result<bool> {
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
-fn shown(title: &str, report: &PruneReport) -> String {
+pub(super) fn shown(title: &str, report: &PruneReport) -> String {
     let mut text = String::new();
     if !report.removed.is_empty() {
         write!(text, "{title}\n{}\n\n", report.removed.join("\n")).expect("a string takes all");

@@ -123,10 +123,14 @@ pub(crate) fn event_time(nanoseconds: i64) -> String {
     }
 }
 
+/// Now, in seconds since 1970.
+pub(crate) fn now_seconds() -> i64 {
+    Timestamp::now().as_second()
+}
+
 /// How long ago that was (seconds since 1970); nothing if it is in the future.
 pub(crate) fn since(seconds: i64) -> Duration {
-    let now = Timestamp::now().as_second();
-    Duration::from_secs(u64::try_from(now.saturating_sub(seconds)).unwrap_or(0))
+    Duration::from_secs(u64::try_from(now_seconds().saturating_sub(seconds)).unwrap_or(0))
 }
 
 #[cfg(test)]
