@@ -1,15 +1,11 @@
 //! Taking a container away for good: what it owns first, its row last, so that whoever is killed half-way leaves a row
 //! that says what is still to be done. Whether it may go is decided by the caller, who holds the run lock.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-
 use records::Durability;
 
 use crate::model::Map;
 use crate::table::{self, Container, Intent};
-use crate::{Context, Engine, Result, events, failpoint, volume_table};
+use crate::{Engine, Result, events, failpoint, tree, volume_table};
 
 impl Engine {
     /// Removes a container that does not run and everything that it owns; with `volumes` also its anonymous volumes.
@@ -24,7 +20,7 @@ impl Engine {
         }
         failpoint::hit("remove-marked");
         self.remove_run(id);
-        remove_tree(&self.paths().container(id))?;
+        tree::remove(&self.paths().container(id))?;
         failpoint::hit("remove-directory-gone");
         let durability = if lasting { Durability::Power } else { Durability::Process };
         let gone = self.write(durability, |transaction| {
@@ -35,17 +31,21 @@ impl Engine {
         })?;
         failpoint::hit("remove-deleted");
         for name in &gone {
-            remove_tree(&self.paths().volume(name))?;
+            tree::remove(&self.paths().volume(name))?;
             let attributes = Map::from([("driver".to_owned(), "local".to_owned())]);
             drop(events::append(self.paths(), &events::event("volume", "destroy", name, attributes)));
         }
-        remove_tree(&self.paths().container_state(id))?;
+        tree::remove(&self.paths().container_state(id))?;
         self.tell(&container, "destroy");
         Ok(())
     }
 
     /// Anonymous volumes that nobody but this container uses.
-    fn last_anonymous(&self, transaction: &records::rusqlite::Transaction<'_>, container: &Container) -> Result<Vec<String>> {
+    fn last_anonymous(
+        &self,
+        transaction: &records::rusqlite::Transaction<'_>,
+        container: &Container,
+    ) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for mount in container.mounts.iter().filter(|mount| mount.anonymous) {
             let users = volume_table::users(transaction, &mount.point.name)?;
@@ -54,13 +54,5 @@ impl Engine {
             }
         }
         Ok(names)
-    }
-}
-
-/// Removes a directory with everything below; one that is gone already is no error.
-fn remove_tree(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).step(|| format!("remove {}", path.display())),
-        _ => Ok(()),
     }
 }

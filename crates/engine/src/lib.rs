@@ -9,6 +9,8 @@ mod erase;
 pub mod error;
 mod events;
 pub mod failpoint;
+mod filters;
+mod glob;
 mod ids;
 mod log;
 pub mod model;
@@ -21,6 +23,7 @@ mod spec;
 pub mod status;
 mod store_lock;
 mod table;
+mod tree;
 mod verbs;
 mod volume_table;
 

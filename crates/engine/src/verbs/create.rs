@@ -1,17 +1,35 @@
-//! `create`: from a request to a recorded container, in one transaction.
+//! `create`: from a request to a recorded container, in one transaction. Everything made on disk before the commit is
+//! undone if a later step fails; after `kill -9` it has no record and the next command sweeps it away.
 
-use crate::model::{CreateRequest, Created};
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use image::store::Image;
+use records::Durability;
+
+use crate::model::{Config, CreateRequest, Created, HostConfig, Map};
+use crate::request::mounts::{Lookup, Resolved};
+use crate::request::{defaults, files, merge, mounts, names, validate};
+use crate::spec::{security, userns};
+use crate::status::RunLock;
 use crate::table::{Container, Intent};
-use crate::{Engine, Result};
+use crate::volume_table::{self, VolumeRow};
+use crate::{Context as _, Engine, Error, Result, clock, copy_up, events, failpoint, ids, spec, table};
+
+/// How often a made-up name is replaced before giving up.
+const NAME_ATTEMPTS: u32 = 100;
 
 /// A container just recorded, with what `start` needs at once.
 pub(crate) struct NewContainer {
     /// Its record.
     pub(crate) container: Container,
     /// Its image.
-    pub(crate) image: image::store::Image,
+    pub(crate) image: Image,
     /// Things the user should know; not errors.
     pub(crate) warnings: Vec<String>,
+    /// Responsibility for its run, if it is recorded as running: taken before anybody could see the record.
+    pub(crate) run_lock: Option<RunLock>,
 }
 
 impl Engine {
@@ -23,12 +41,295 @@ impl Engine {
     }
 
     /// `create` with the record in a state of the caller's choice: `run` writes [`Intent::Running`] at once.
-    pub(crate) fn create_container(&self, _request: &CreateRequest, _state: Intent) -> Result<NewContainer> {
-        todo!()
+    pub(crate) fn create_container(&self, request: &CreateRequest, state: Intent) -> Result<NewContainer> {
+        let warnings = validate::check(request)?;
+        failpoint::hit("create-begun");
+        let making = self.making()?;
+        let (mut container, image, resolved) = self.draft(request, state)?;
+        let run_lock = match state {
+            Intent::Running => Some(RunLock::take(self.paths(), &container.id)?),
+            _ => None,
+        };
+        let mut made = Undo::default();
+        self.make_directories(&container, &image, &resolved, &mut made)?;
+        failpoint::hit("create-directory-made");
+        let durability = if container.host.auto_remove { Durability::Process } else { Durability::Power };
+        let new_volumes = self.write(durability, |transaction| {
+            if !image.host && !self.images().exists(transaction, &image.id)? {
+                return Err(Error::not_found(format!("No such image: {}", container.image)));
+            }
+            commit(transaction, &mut container, request.name.is_none(), &resolved.new_volumes)
+        })?;
+        made.keep();
+        drop(making);
+        failpoint::hit("create-committed");
+        self.announce(&container, &new_volumes)?;
+        Ok(NewContainer { container, image, warnings, run_lock })
+    }
+
+    /// Everything about the new container that can be known before anything is made.
+    fn draft(&self, request: &CreateRequest, state: Intent) -> Result<(Container, Image, Resolved)> {
+        let id = names::random_id()?;
+        let mut host = request.host.clone();
+        let (image, mut config, resolved) = self.read(|connection| {
+            let image = self.images().resolve(connection, &request.config.image)?;
+            let config = merge::merge(&request.config, merge::image_config(&image.config_json)?);
+            validate::check_config(&config)?;
+            join_by_id(connection, &mut host)?;
+            let lookup = Lookup { paths: self.paths(), connection };
+            let resolved = mounts::resolve(&lookup, &config, &host)?;
+            Ok((image, config, resolved))
+        })?;
+        if spec::command(&config).is_empty() {
+            return Err(Error::invalid("no command specified").hinted("the image names none: give one after the image"));
+        }
+        userns::fix_caller(&mut host)?;
+        security::embed_profile(&mut host)?;
+        defaults::fill_host(&mut host);
+        self.name_host(&mut config, &host, &id)?;
+        let now = clock::now();
+        let container = Container {
+            name: request.name.as_deref().map(names::container_name).transpose()?.unwrap_or_default().to_owned(),
+            image: request.config.image.clone(),
+            image_id: image.id.clone(),
+            created_at: now,
+            state,
+            exit_code: 0,
+            oom: false,
+            error: String::new(),
+            started_at: 0,
+            finished_at: 0,
+            restart_count: 0,
+            stopped_by_user: false,
+            uid_base: None,
+            mounts: resolved.mounts.clone(),
+            id,
+            config,
+            host,
+        };
+        Ok((container, image, resolved))
+    }
+
+    /// The host name: that of the container whose network is joined, or what the defaults say.
+    fn name_host(&self, config: &mut Config, host: &HostConfig, id: &str) -> Result<()> {
+        if let Some(name) = host.network_mode.strip_prefix("container:") {
+            let donor = self.read(|connection| table::find(connection, name))?;
+            config.hostname = donor.config.hostname;
+            config.domainname = donor.config.domainname;
+        }
+        defaults::fill_config(config, host, id);
+        Ok(())
+    }
+
+    /// Makes volumes, fills them, and makes the container's directory.
+    fn make_directories(
+        &self,
+        container: &Container,
+        image: &Image,
+        resolved: &Resolved,
+        made: &mut Undo,
+    ) -> Result<()> {
+        for directory in &resolved.new_directories {
+            fs::create_dir_all(directory).step(|| format!("create bind source path {directory}"))?;
+        }
+        for volume in &resolved.new_volumes {
+            self.make_volume_directory(volume, made)?;
+        }
+        self.copy_up(container, image, resolved)?;
+        let directory = self.paths().container(&container.id);
+        made.directory(&directory, 0o700)?;
+        make_writable_layer(&directory, image)?;
+        self.write_files(container, &directory)
+    }
+
+    fn make_volume_directory(&self, volume: &VolumeRow, made: &mut Undo) -> Result<()> {
+        let directory = self.paths().volume(&volume.name);
+        // It may be there: another command has just made a volume of the same name, and its transaction decides.
+        if made.directory_if_missing(&directory, 0o701)? {
+            let data = directory.join("_data");
+            fs::DirBuilder::new().mode(0o755).create(&data).step(|| format!("create {}", data.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Copies the image's files into new or empty volumes, once each.
+    fn copy_up(&self, container: &Container, image: &Image, resolved: &Resolved) -> Result<()> {
+        let mut view = None;
+        for mount in &container.mounts {
+            let data = Path::new(&mount.point.source);
+            let wanted =
+                mount.point.kind == "volume" && mount.point.rw && resolved.copy_up.contains(&mount.point.destination);
+            if !wanted || !copy_up::is_empty(data) {
+                continue;
+            }
+            if view.is_none() {
+                view = Some(copy_up::View::open(&image.layers)?);
+            }
+            let from = view.as_ref().map(|view| view.directory(&mount.point.destination)).transpose()?.flatten();
+            if let Some(from) = from {
+                copy_up::copy(&from, data)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `hostname`, `hosts` and `resolv.conf`.
+    fn write_files(&self, container: &Container, directory: &Path) -> Result<()> {
+        let (config, host) = (&container.config, &container.host);
+        if host.network_mode.starts_with("container:") {
+            return Ok(()); // The other container's are used.
+        }
+        let of_host = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let contents = [
+            ("hostname", files::hostname(config)),
+            ("hosts", files::hosts(config, host, &of_host("/etc/hosts"))),
+            ("resolv.conf", files::resolv_conf(host, &of_host("/etc/resolv.conf"))),
+        ];
+        for (name, content) in contents {
+            let path = directory.join(name);
+            fs::write(&path, content).step(|| format!("write {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn announce(&self, container: &Container, new_volumes: &[String]) -> Result<()> {
+        for name in new_volumes {
+            let attributes = Map::from([("driver".to_owned(), "local".to_owned())]);
+            events::append(self.paths(), &events::event("volume", "create", name, attributes))?;
+        }
+        self.container_event(container, "create", &[])
+    }
+
+    /// Appends an event of a container.
+    pub(crate) fn container_event(&self, container: &Container, action: &str, more: &[(&str, String)]) -> Result<()> {
+        let Container { id, name, image, config, .. } = container;
+        events::append(self.paths(), &events::container_event(id, name, image, &config.labels, action, more))
     }
 
     /// Gives the container another name.
-    pub fn rename(&self, _name: &str, _new_name: &str) -> Result<()> {
-        todo!()
+    pub fn rename(&self, name: &str, new_name: &str) -> Result<()> {
+        let wanted = names::container_name(new_name)?;
+        let container = self.write(Durability::Power, |transaction| {
+            let mut container = table::find(transaction, name)?;
+            if container.name == wanted {
+                return Err(Error::invalid("Renaming a container with the same name as its current name"));
+            }
+            table::set_name(transaction, &container.id, wanted)?;
+            wanted.clone_into(&mut container.name);
+            Ok((name_before(name, &container), container))
+        })?;
+        let (old, container) = container;
+        self.container_event(&container, "rename", &[("oldName", format!("/{old}"))])
+    }
+}
+
+/// The name that a rename's event tells; the caller may have named the container by its id.
+fn name_before(asked: &str, container: &Container) -> String {
+    if container.id.starts_with(asked) { container.id.clone() } else { asked.trim_start_matches('/').to_owned() }
+}
+
+/// Writes `container:ID` for the containers whose namespaces are joined, so that renaming them does no harm.
+fn join_by_id(connection: &records::rusqlite::Connection, host: &mut HostConfig) -> Result<()> {
+    for mode in [&mut host.network_mode, &mut host.ipc_mode, &mut host.pid_mode, &mut host.userns_mode] {
+        if let Some(name) = mode.strip_prefix("container:") {
+            *mode = format!("container:{}", table::find(connection, name)?.id);
+        }
+    }
+    Ok(())
+}
+
+/// The transaction: volumes, a range of ids, the name, the container. The answer is which volumes are new.
+fn commit(
+    transaction: &records::rusqlite::Transaction<'_>,
+    container: &mut Container,
+    make_up_name: bool,
+    volumes: &[VolumeRow],
+) -> Result<Vec<String>> {
+    let mut new = Vec::new();
+    for volume in volumes {
+        if volume_table::insert(transaction, volume)? {
+            new.push(volume.name.clone());
+        }
+    }
+    if userns::owner(&container.host)? == userns::Owner::Own {
+        container.uid_base = Some(ids::free_base(&table::uid_bases(transaction)?)?);
+    }
+    if make_up_name {
+        container.name = free_name(transaction)?;
+    }
+    table::insert(transaction, container)?;
+    Ok(new)
+}
+
+fn free_name(transaction: &records::rusqlite::Transaction<'_>) -> Result<String> {
+    for attempt in 0..NAME_ATTEMPTS {
+        let name = names::random_name(attempt)?;
+        if table::check_name_is_free(transaction, &name).is_ok() {
+            return Ok(name);
+        }
+    }
+    Err(Error::internal("no free name was found").hinted("give one with --name"))
+}
+
+/// The directories that overlay writes to. The upper one is the container's root directory: it takes mode, owner and
+/// times over from the image's.
+fn make_writable_layer(directory: &Path, image: &Image) -> Result<()> {
+    let (upper, work) = (directory.join("upper"), directory.join("work"));
+    let made =
+        fs::DirBuilder::new().mode(0o755).create(&upper).and_then(|()| fs::DirBuilder::new().mode(0o700).create(&work));
+    made.step(|| format!("create {}", upper.display()))?;
+    let Some(root) = image.layers.first() else { return Ok(()) };
+    let data = fs::metadata(root).step(|| format!("read {}", root.display()))?;
+    std::os::unix::fs::chown(&upper, Some(data.uid()), Some(data.gid()))
+        .step(|| format!("chown {}", upper.display()))?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(data.mode() & 0o7777);
+    fs::set_permissions(&upper, mode).step(|| format!("chmod {}", upper.display()))
+}
+
+/// Directories that are removed again unless they are kept.
+#[derive(Default)]
+pub(crate) struct Undo(Vec<PathBuf>);
+
+impl Undo {
+    /// Makes a directory that must not exist, and its parents.
+    pub(crate) fn directory(&mut self, path: &Path, mode: u32) -> Result<()> {
+        match self.directory_if_missing(path, mode)? {
+            true => Ok(()),
+            false => Err(Error::internal(format!("create {}: it exists already", path.display()))),
+        }
+    }
+
+    /// Makes a directory and its parents; whether it was missing.
+    pub(crate) fn directory_if_missing(&mut self, path: &Path, mode: u32) -> Result<bool> {
+        let make = || fs::DirBuilder::new().mode(mode).create(path);
+        let made = make().or_else(|error| match (error.kind(), path.parent()) {
+            (std::io::ErrorKind::NotFound, Some(parent)) => {
+                fs::DirBuilder::new().recursive(true).mode(0o711).create(parent)?;
+                make()
+            }
+            _ => Err(error),
+        });
+        match made {
+            Ok(()) => {
+                self.0.push(path.to_owned());
+                Ok(true)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error).step(|| format!("create {}", path.display())),
+        }
+    }
+
+    /// Everything has its record: nothing is undone.
+    pub(crate) fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        for path in self.0.drain(..).rev() {
+            // Best effort: what stays has no record and is swept later.
+            let _ = fs::remove_dir_all(path);
+        }
     }
 }

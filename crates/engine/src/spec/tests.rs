@@ -1,0 +1,1 @@
+//! Tests of the launch plan as a whole.

@@ -1,0 +1,199 @@
+//! `--userns`: whose user namespace a container lives in, and how ids are mapped in one of its own.
+
+use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
+
+use crate::model::HostConfig;
+use crate::{Context as _, Error, Result};
+
+/// Ids in a container's own range.
+pub(crate) const RANGE: u32 = 65536;
+
+/// What `--userns` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Nothing: an own range, unless the other namespaces asked for exclude it.
+    Default,
+    /// The host's.
+    Host,
+    /// An own range, whatever else is asked for.
+    Auto,
+    /// An own range in which one id is the calling user.
+    KeepId {
+        /// The calling user's id in the container; absent: the same as on the host.
+        uid: Option<u32>,
+        /// The calling user's group in the container; absent: the same as on the host.
+        gid: Option<u32>,
+    },
+    /// That container's.
+    Container(String),
+}
+
+impl Mode {
+    /// Reads a `--userns` value.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let bad = || {
+            Error::invalid(format!("invalid user namespace mode: {text}"))
+                .hinted("it is host, auto, keep-id[:uid=N,gid=N] or container:NAME")
+        };
+        match text {
+            "" => Ok(Mode::Default),
+            "host" => Ok(Mode::Host),
+            "auto" | "private" => Ok(Mode::Auto),
+            "keep-id" => Ok(Mode::KeepId { uid: None, gid: None }),
+            _ => {
+                if let Some(name) = text.strip_prefix("container:").filter(|name| !name.is_empty()) {
+                    return Ok(Mode::Container(name.to_owned()));
+                }
+                keep_id(text.strip_prefix("keep-id:").ok_or_else(bad)?).ok_or_else(bad)
+            }
+        }
+    }
+
+    /// Whether it asks for an own range, expressly.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self, Mode::Auto | Mode::KeepId { .. })
+    }
+}
+
+fn keep_id(options: &str) -> Option<Mode> {
+    let (mut uid, mut gid) = (None, None);
+    for option in options.split(',') {
+        let (key, value) = option.split_once('=')?;
+        let number = value.parse().ok().filter(|number| *number < RANGE)?;
+        match key {
+            "uid" => uid = Some(number),
+            "gid" => gid = Some(number),
+            _ => return None,
+        }
+    }
+    Some(Mode::KeepId { uid, gid })
+}
+
+/// Whose user namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A range of its own.
+    Own,
+    /// The host's.
+    Host,
+    /// That of the container of this name or id.
+    Container(String),
+}
+
+/// Decides whose user namespace a container lives in: what `--userns` says, else that of the container whose other
+/// namespaces it joins (they belong to it), else the host's where it shares the host's namespaces, else its own.
+pub(crate) fn owner(host: &HostConfig) -> Result<Owner> {
+    Ok(match Mode::parse(&host.userns_mode)? {
+        Mode::Host => Owner::Host,
+        Mode::Auto | Mode::KeepId { .. } => Owner::Own,
+        Mode::Container(name) => Owner::Container(name),
+        Mode::Default => default_owner(host),
+    })
+}
+
+fn default_owner(host: &HostConfig) -> Owner {
+    let modes = [&host.pid_mode, &host.network_mode, &host.ipc_mode];
+    if host.privileged {
+        return Owner::Host;
+    }
+    if let Some(name) = modes.iter().find_map(|mode| mode.strip_prefix("container:")) {
+        return Owner::Container(name.to_owned());
+    }
+    if modes.iter().any(|mode| mode.as_str() == "host") { Owner::Host } else { Owner::Own }
+}
+
+/// User and group who called: behind sudo the one who called sudo. None if that is root, whom nothing maps.
+pub(crate) fn caller() -> Option<(u32, u32)> {
+    let id = |variable: &str| std::env::var(variable).ok()?.parse::<u32>().ok();
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let found = if uid == 0 { (id("SUDO_UID")?, id("SUDO_GID")?) } else { (uid, gid) };
+    (found.0 != 0).then_some(found)
+}
+
+/// Turns `keep-id` into `keep-id:uid=…,gid=…` with the caller's ids, so that the record does not depend on who starts
+/// it later. The host's ids are kept with it: `container-id` and `host-id` are the same unless they were given.
+pub(crate) fn fix_caller(host: &mut HostConfig) -> Result<()> {
+    let Mode::KeepId { uid, gid } = Mode::parse(&host.userns_mode)? else { return Ok(()) };
+    let (caller, group) = caller().ok_or_else(|| {
+        Error::invalid("--userns=keep-id: the caller is root, who cannot be kept")
+            .hinted("call it with sudo from the user whose id is to be kept, or use --userns=auto or host")
+    })?;
+    let (uid, gid) = (uid.unwrap_or(caller), gid.unwrap_or(group));
+    if uid >= RANGE || gid >= RANGE {
+        return Err(Error::invalid(format!("--userns=keep-id: the ids {caller}:{group} are beyond {RANGE}"))
+            .hinted("give ids inside the container with keep-id:uid=N,gid=N"));
+    }
+    host.userns_mode = format!("keep-id:uid={uid},gid={gid}");
+    host.annotations.insert(KEPT.to_owned(), format!("{caller}:{group}"));
+    Ok(())
+}
+
+/// Annotation that remembers who called `--userns=keep-id`.
+const KEPT: &str = "io.kiste.keep-id";
+
+/// Mappings of users and of groups for a range that begins at `base`.
+pub(crate) fn mappings(host: &HostConfig, base: u32) -> Result<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)> {
+    let kept = host.annotations.get(KEPT).and_then(|kept| kept.split_once(':'));
+    if let (Mode::KeepId { uid: Some(uid), gid: Some(gid) }, Some((user, group))) =
+        (Mode::parse(&host.userns_mode)?, kept)
+        && let (Ok(user), Ok(group)) = (user.parse(), group.parse())
+    {
+        return Ok((with_hole(base, uid, user)?, with_hole(base, gid, group)?));
+    }
+    let whole = vec![mapping(0, base, RANGE)?];
+    Ok((whole.clone(), whole))
+}
+
+/// The range with one id of the container mapped elsewhere.
+fn with_hole(base: u32, id: u32, host: u32) -> Result<Vec<LinuxIdMapping>> {
+    let parts = [(0, base, id), (id, host, 1), (id + 1, base + id + 1, RANGE - id - 1)];
+    parts
+        .into_iter()
+        .filter(|(_, _, size)| *size > 0)
+        .map(|(inside, outside, size)| mapping(inside, outside, size))
+        .collect()
+}
+
+fn mapping(container: u32, host: u32, size: u32) -> Result<LinuxIdMapping> {
+    let built = LinuxIdMappingBuilder::default().container_id(container).host_id(host).size(size).build();
+    built.step(|| format!("map id {container} to {host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(change: impl FnOnce(&mut HostConfig)) -> HostConfig {
+        let mut host = HostConfig::default();
+        change(&mut host);
+        host
+    }
+
+    #[test]
+    fn grammar() {
+        assert_eq!(Mode::parse("keep-id:uid=5,gid=6").unwrap(), Mode::KeepId { uid: Some(5), gid: Some(6) });
+        assert_eq!(Mode::parse("container:x").unwrap(), Mode::Container("x".to_owned()));
+        for bad in ["x", "container:", "keep-id:uid=a", "keep-id:size=3", "keep-id:uid=70000", "auto:size=3"] {
+            assert!(Mode::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn own_by_default_and_the_hosts_where_host_namespaces_are_shared() {
+        assert_eq!(owner(&HostConfig::default()).unwrap(), Owner::Own);
+        assert_eq!(owner(&host(|h| h.privileged = true)).unwrap(), Owner::Host);
+        assert_eq!(owner(&host(|h| h.pid_mode = "host".to_owned())).unwrap(), Owner::Host);
+        assert_eq!(owner(&host(|h| h.network_mode = "none".to_owned())).unwrap(), Owner::Own);
+        assert_eq!(owner(&host(|h| h.ipc_mode = "container:a".to_owned())).unwrap(), Owner::Container("a".to_owned()));
+        let explicit = host(|h| (h.pid_mode, h.userns_mode) = ("host".to_owned(), "auto".to_owned()));
+        assert_eq!(owner(&explicit).unwrap(), Owner::Own);
+    }
+
+    #[test]
+    fn kept_id_leaves_a_hole_in_the_range() {
+        let parts = with_hole(100_000, 1000, 1001).unwrap();
+        let flat: Vec<_> = parts.iter().map(|part| (part.container_id(), part.host_id(), part.size())).collect();
+        assert_eq!(flat, [(0, 100_000, 1000), (1000, 1001, 1), (1001, 101_001, 64535)]);
+        assert_eq!(with_hole(5, 0, 7).unwrap().len(), 2);
+    }
+}
