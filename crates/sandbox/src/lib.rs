@@ -2,5 +2,8 @@
 //! capabilities, devices, terminal. Knows nothing of images, networks, HTTP and databases.
 
 pub mod cgroup;
+mod executable;
 pub mod launch;
 pub mod seccomp;
+
+pub use executable::sealed_executable;

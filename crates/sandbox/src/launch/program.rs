@@ -175,7 +175,7 @@ fn interpreter(line: &[u8]) -> Option<Vec<u8>> {
 fn loader(head: &[u8], file: &File) -> Option<Vec<u8>> {
     const PT_INTERP: u64 = 3;
     let number = |at: usize, size: usize| -> Option<u64> {
-        let bytes = head.get(at..at + size)?;
+        let bytes = head.get(at..at.checked_add(size)?)?;
         Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     };
     if !head.starts_with(b"\x7fELF\x02\x01") {
@@ -183,7 +183,7 @@ fn loader(head: &[u8], file: &File) -> Option<Vec<u8>> {
     }
     let (table, size, count) = (number(32, 8)? as usize, number(54, 2)? as usize, number(56, 2)? as usize);
     let entry = (0..count)
-        .map(|index| table.checked_add(index * size).unwrap_or(usize::MAX >> 1))
+        .map_while(|index| table.checked_add(index * size))
         .find(|at| number(*at, 4) == Some(PT_INTERP))?;
     let (offset, length) = (number(entry + 8, 8)?, number(entry + 32, 8)?);
     let mut name = vec![0; usize::try_from(length).ok().filter(|length| (1..4096).contains(length))?];
