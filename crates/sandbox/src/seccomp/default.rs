@@ -4,6 +4,7 @@
 
 use super::abi::{Abi, FOREIGN, NATIVE};
 use super::filter::{ALLOW, Comparison, Condition, ERRNO, Rule, Table};
+use super::table::{NONE, TABLE};
 
 /// Allowed to everybody. Missing on purpose, beside what only capabilities open: `io_uring_*` (a large attack surface
 /// that bypasses this very filter), `keyctl` and `add_key` (keys are not namespaced), `userfaultfd`, and `socketcall`,
@@ -30,7 +31,7 @@ const ALLOWED: &str = "
     openat2 pause pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc pkey_free pkey_mprotect poll ppoll ppoll_time64
     prctl pread64 preadv preadv2 prlimit64 process_mrelease pselect6 pselect6_time64 pwrite64 pwritev pwritev2 read
     readahead readlink readlinkat readv recv recvfrom recvmmsg recvmmsg_time64 recvmsg remap_file_pages removexattr
-    removexattrat rename renameat renameat2 restart_syscall riscv_hwprobe rmdir rseq rt_sigaction rt_sigpending
+    removexattrat rename renameat renameat2 restart_syscall rmdir rseq rt_sigaction rt_sigpending
     rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64
     rt_tgsigqueueinfo sched_getaffinity sched_getattr sched_getparam sched_get_priority_max sched_get_priority_min
     sched_getscheduler sched_rr_get_interval sched_rr_get_interval_time64 sched_setaffinity sched_setattr
@@ -46,8 +47,59 @@ const ALLOWED: &str = "
     utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write writev
     process_vm_readv process_vm_writev ptrace";
 
+/// The numbers of [`ALLOWED`] on every ABI, looked up by the compiler: at run time that costs more than all the rest.
+static ALLOWED_NUMBERS: [[u32; words(ALLOWED)]; 5] = [numbers(0), numbers(1), numbers(2), numbers(3), numbers(4)];
+
+const fn numbers(abi: usize) -> [u32; words(ALLOWED)] {
+    let text = ALLOWED.as_bytes();
+    let mut numbers = [NONE; words(ALLOWED)];
+    let (mut word, mut at) = (0, 0);
+    while word < numbers.len() {
+        while text[at].is_ascii_whitespace() {
+            at += 1;
+        }
+        let start = at;
+        while at < text.len() && !text[at].is_ascii_whitespace() {
+            at += 1;
+        }
+        numbers[word] = find(text, start, at, abi);
+        word += 1;
+    }
+    numbers
+}
+
+const fn words(text: &str) -> usize {
+    let (text, mut words, mut at) = (text.as_bytes(), 0, 0);
+    while at < text.len() {
+        let starts = !text[at].is_ascii_whitespace() && (at == 0 || text[at - 1].is_ascii_whitespace());
+        words += starts as usize;
+        at += 1;
+    }
+    words
+}
+
+/// [`Abi::number`] for the compiler, which can neither compare nor search by the library.
+const fn find(text: &[u8], start: usize, end: usize, abi: usize) -> u32 {
+    let (mut low, mut high) = (0, TABLE.len());
+    while low < high {
+        let middle = (low + high) / 2;
+        let name = TABLE[middle].0.as_bytes();
+        let mut common = 0;
+        while common < name.len() && start + common < end && name[common] == text[start + common] {
+            common += 1;
+        }
+        if common == name.len() && start + common == end {
+            return TABLE[middle].1[abi];
+        }
+        // At the end of the shorter one, or at the first difference.
+        let is_less = start + common < end && (common == name.len() || name[common] < text[start + common]);
+        (low, high) = if is_less { (middle + 1, high) } else { (low, middle) };
+    }
+    NONE
+}
+
 /// Allowed on some ABIs.
-const ALLOWED_ARM: &str = "arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush set_tls sync_file_range2";
+const ALLOWED_ARM: &str = "arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush set_tls";
 const ALLOWED_X86_64: &str = "arch_prctl modify_ldt";
 const ALLOWED_X86: &str = "modify_ldt";
 
@@ -94,9 +146,10 @@ pub(super) fn tables(capabilities: &[&str], foreign: bool) -> Vec<Table> {
 fn table(abi: Abi, capabilities: &[&str]) -> Table {
     let has = |capability: &str| capabilities.contains(&capability);
     let opened = WITH_CAPABILITY.iter().filter(|(capability, _)| has(capability)).map(|(_, names)| *names);
-    let names = [ALLOWED, of_abi(abi)].into_iter().chain(opened).flat_map(str::split_ascii_whitespace);
+    let names = [of_abi(abi)].into_iter().chain(opened).flat_map(str::split_ascii_whitespace);
+    let everybody = ALLOWED_NUMBERS[abi as usize].into_iter().filter(|number| *number != NONE);
     let allow = |number| Rule { number, conditions: Vec::new(), verdict: ALLOW };
-    let mut rules: Vec<Rule> = names.filter_map(|name| abi.number(name)).map(allow).collect();
+    let mut rules: Vec<Rule> = everybody.chain(names.filter_map(|name| abi.number(name))).map(allow).collect();
     rules.extend(conditional(abi));
     if !has("CAP_SYS_ADMIN") {
         rules.extend(restricted_clone(abi));
@@ -135,4 +188,28 @@ fn restricted_clone(abi: Abi) -> impl Iterator<Item = Rule> {
     let missing = ERRNO | libc::ENOSYS as u32;
     let clone3 = abi.number("clone3").map(|number| Rule { number, conditions: Vec::new(), verdict: missing });
     clone.into_iter().chain(clone3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compiler_looks_up_the_same_numbers() {
+        for abi in [NATIVE].iter().chain(FOREIGN) {
+            let expected = ALLOWED.split_ascii_whitespace().map(|name| abi.number(name).unwrap_or(NONE));
+            assert!(expected.eq(ALLOWED_NUMBERS[*abi as usize]), "{abi:?}");
+        }
+    }
+
+    #[test]
+    fn every_name_is_a_call_somewhere() {
+        let all = [ALLOWED, ALLOWED_ARM, ALLOWED_X86, ALLOWED_X86_64];
+        let names = all.into_iter().chain(WITH_CAPABILITY.iter().map(|(_, names)| *names));
+        let unknown: Vec<_> = names
+            .flat_map(str::split_ascii_whitespace)
+            .filter(|name| TABLE.binary_search_by(|(other, _)| (*other).cmp(name)).is_err())
+            .collect();
+        assert_eq!(unknown, [""; 0]);
+    }
 }
