@@ -101,7 +101,7 @@ impl Relay {
                     self.step_output(index)?;
                 }
             }
-            if ended && !self.until_closed && !ready.output.contains(&true) {
+            if ended && !self.until_closed && !self.output_waits() && !ready.output.contains(&true) {
                 break;
             }
             ended |= ready.ended;
@@ -114,6 +114,11 @@ impl Relay {
         self.output.iter().flatten().all(Pump::done)
     }
 
+    /// Whether there is output that our side has not taken yet.
+    fn output_waits(&self) -> bool {
+        self.output.iter().flatten().any(|pump| !pump.buffer.is_empty())
+    }
+
     /// Waits for something to do. Once the process has ended only its output matters, and what has not arrived by then
     /// is waited for only if it will be closed for sure.
     fn wait(&self, ended: bool) -> Result<Ready> {
@@ -124,7 +129,7 @@ impl Relay {
         let output = output.map(|wanted| place(&mut fds, wanted));
         let end = if ended { None } else { place(&mut fds, Some((self.session.ended(), PollFlags::IN))) };
         let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        let at_once = ended && !self.until_closed;
+        let at_once = ended && !self.until_closed && !self.output_waits();
         match poll(&mut fds, at_once.then_some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(Failure::new(format!("poll: {error}"))),
