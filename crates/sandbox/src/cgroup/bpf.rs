@@ -122,3 +122,84 @@ fn encode_exception(device: &Device, access: u8, allow: bool) -> Vec<u64> {
 fn answer(allow: bool) -> [u64; 2] {
     [instruction(MOVE_NUMBER, RESULT, 0, 0, u32::from(allow)), instruction(EXIT, 0, 0, 0, 0)]
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::devices::{MKNOD, READ, WRITE};
+    use super::*;
+
+    /// Runs a program as RFC 9669 says, on a context of access type, major and minor number.
+    fn interpret(program: &[u64], context: [u32; 3]) -> u64 {
+        let mut registers = [0u32; 10];
+        let mut at = 0;
+        loop {
+            let word = program[at];
+            let (target, source) = ((word >> 8 & 0xf) as usize, (word >> 12 & 0xf) as usize);
+            let (offset, number) = ((word >> 16) as u16, (word >> 32) as u32);
+            at += 1;
+            match word & 0xff {
+                LOAD_WORD => registers[target] = context[usize::from(offset) / 4],
+                AND_NUMBER => registers[target] &= number,
+                SHIFT_RIGHT => registers[target] >>= number,
+                MOVE_NUMBER => registers[target] = number,
+                MOVE_REGISTER => registers[target] = registers[source],
+                JUMP_EQUAL if registers[target] == number => at += usize::from(offset),
+                JUMP_UNEQUAL if registers[target] != number => at += usize::from(offset),
+                JUMP_EQUAL | JUMP_UNEQUAL => {}
+                EXIT => return registers[0].into(),
+                other => panic!("operation {other:#x}"),
+            }
+        }
+    }
+
+    /// The policy as the kernel's v1 controller applies it: an allowing exception must grant all that is asked for, a
+    /// denying one is hit by any of it.
+    fn allows(policy: &Policy, kind: Kind, major: u32, minor: u32, access: u8) -> bool {
+        let hit = policy.exceptions.iter().any(|(device, bits)| {
+            device.kind == kind
+                && device.major.is_none_or(|each| each == major)
+                && device.minor.is_none_or(|each| each == minor)
+                && if policy.allow { bits & access != 0 } else { access & !bits == 0 }
+        });
+        hit != policy.allow
+    }
+
+    fn kind() -> impl Strategy<Value = Kind> {
+        prop_oneof![Just(Kind::Block), Just(Kind::Character)]
+    }
+
+    fn policy() -> impl Strategy<Value = Policy> {
+        let number = || prop::option::of(prop_oneof![0..3u32, Just(u32::MAX)]);
+        let device = (kind(), number(), number()).prop_map(|(kind, major, minor)| Device { kind, major, minor });
+        let exceptions = prop::collection::btree_map(device, 1..=ALL, 0..8);
+        (any::<bool>(), exceptions).prop_map(|(allow, exceptions)| Policy { allow, exceptions })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+        #[test]
+        fn programs_decide_what_their_policies_mean(policy in policy()) {
+            let program = encode(&policy);
+            for (kind, number) in [(Kind::Block, BLOCK), (Kind::Character, CHARACTER)] {
+                for (major, minor) in [(0, 0), (0, 1), (1, 0), (2, 2), (u32::MAX, 1), (1, u32::MAX)] {
+                    for access in [MKNOD, READ, WRITE, READ | WRITE, ALL] {
+                        let decision = interpret(&program, [number | u32::from(access) << 16, major, minor]);
+                        prop_assert_eq!(decision == 1, allows(&policy, kind, major, minor, access));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernels_verifier_takes_the_programs() {
+        let device = |major| Device { kind: Kind::Character, major, minor: Some(1) };
+        let exceptions = [(device(None), READ), (device(Some(u32::MAX)), ALL), (device(Some(1)), MKNOD | WRITE)];
+        for allow in [false, true] {
+            load_device_filter(&encode(&Policy { allow, exceptions: exceptions.into() })).unwrap();
+        }
+    }
+}

@@ -262,6 +262,15 @@ pub(super) fn kill(directory: &Path) -> io::Result<bool> {
 mod tests {
     use super::*;
 
+    /// What would be written into a cgroup with these files: `file=value`, in order.
+    fn written(files: &[(&str, &str)], json: &str) -> Result<Vec<String>, String> {
+        let directory = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(file, content)| fs::write(directory.path().join(file), content).unwrap());
+        let settings = settings(directory.path(), &serde_json::from_str(json).unwrap());
+        let lines = |settings: Vec<Setting>| settings.into_iter().map(|each| format!("{}={}", each.file, each.value));
+        settings.map(|settings| lines(settings).collect()).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn shares_become_weights_through_the_three_fixed_points() {
         let cases = [(1, 1), (2, 1), (1024, 100), (262_144, 10_000), (512, 59), (2048, 174)];
@@ -275,5 +284,93 @@ mod tests {
     #[test]
     fn block_weights_span_the_whole_range() {
         assert_eq!([10, 500, 1000, 0].map(io_weight), [1, 4950, 10_000, 1]);
+    }
+
+    #[test]
+    fn swap_is_counted_without_memory() {
+        let file = [("memory.swap.max", "max")];
+        let cases = [
+            (r#"{"limit": 100, "swap": 150}"#, &["memory.swap.max=50", "memory.max=100"][..]),
+            (r#"{"limit": 100, "swap": 100}"#, &["memory.swap.max=0", "memory.max=100"]),
+            (r#"{"limit": 100, "swap": -1}"#, &["memory.swap.max=max", "memory.max=100"]),
+            (r#"{"limit": -1}"#, &["memory.swap.max=max", "memory.max=max"]),
+            (r#"{"limit": -1, "swap": 70}"#, &["memory.swap.max=70", "memory.max=max"]),
+            (r#"{"limit": 100, "reservation": 60}"#, &["memory.max=100", "memory.low=60"]),
+        ];
+        for (memory, expected) in cases {
+            assert_eq!(written(&file, &format!(r#"{{"memory": {memory}}}"#)).unwrap(), expected, "{memory}");
+        }
+        for memory in [r#"{"swap": 100}"#, r#"{"limit": 100, "swap": 99}"#] {
+            assert!(written(&file, &format!(r#"{{"memory": {memory}}}"#)).is_err(), "{memory}");
+        }
+    }
+
+    #[test]
+    fn no_swap_is_switched_off_where_none_is_accounted() {
+        let same = r#"{"memory": {"limit": 100, "swap": 100}}"#;
+        assert_eq!(written(&[], same).unwrap(), ["memory.max=100"]);
+        let some = r#"{"memory": {"limit": 100, "swap": 150}}"#;
+        assert_eq!(written(&[], some).unwrap()[0], "memory.swap.max=50", "and the kernel refuses it");
+    }
+
+    #[test]
+    fn bandwidth_keeps_what_is_not_given() {
+        let file = [("cpu.max", "25000 50000\n")];
+        let cases = [
+            (r#"{"quota": 10000, "period": 20000}"#, "cpu.max=10000 20000"),
+            (r#"{"quota": 10000}"#, "cpu.max=10000"),
+            (r#"{"quota": -1}"#, "cpu.max=max"),
+            (r#"{"period": 20000}"#, "cpu.max=25000 20000"),
+        ];
+        for (cpu, expected) in cases {
+            assert_eq!(written(&file, &format!(r#"{{"cpu": {cpu}}}"#)).unwrap(), [expected], "{cpu}");
+        }
+    }
+
+    #[test]
+    fn block_io_goes_to_the_scheduler_that_is_there() {
+        let json = r#"{"blockIO": {"weight": 1000, "weightDevice": [{"major": 8, "minor": 1, "weight": 10}],
+            "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 5}],
+            "throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 0}]}}"#;
+        let limits = ["io.max=8:0 rbps=5", "io.max=8:0 wiops=max"];
+        let bfq = written(&[("io.bfq.weight", "")], json).unwrap();
+        assert_eq!(bfq, [&["io.bfq.weight=1000", "io.bfq.weight=8:1 10"][..], &limits].concat());
+        let cost = written(&[], json).unwrap();
+        assert_eq!(cost, [&["io.weight=10000", "io.weight=8:1 1"][..], &limits].concat());
+    }
+
+    #[test]
+    fn huge_pages_limit_reservations_where_the_kernel_can() {
+        let json = r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}"#;
+        assert_eq!(written(&[], json).unwrap(), ["hugetlb.2MB.max=4194304"]);
+        let both = written(&[("hugetlb.2MB.rsvd.max", "max")], json).unwrap();
+        assert_eq!(both, ["hugetlb.2MB.max=4194304", "hugetlb.2MB.rsvd.max=4194304"]);
+    }
+
+    #[test]
+    fn unified_resources_are_plain_files_of_controllers_and_come_last() {
+        let json = r#"{"pids": {"limit": 0}, "unified": {"memory.high": "5", "io.max": "8:0 rbps=1\n8:16 rbps=2"}}"#;
+        let expected = ["pids.max=max", "io.max=8:0 rbps=1", "io.max=8:16 rbps=2", "memory.high=5"];
+        assert_eq!(written(&[], json).unwrap(), expected);
+        for file in ["../memory.high", "cgroup.procs", "memory", ".memory", "a/b.c"] {
+            assert!(written(&[], &format!(r#"{{"unified": {{"{file}": "1"}}}}"#)).is_err(), "{file}");
+        }
+    }
+
+    #[test]
+    fn what_only_v1_has_is_refused_by_name() {
+        let cases = [
+            (r#"{"memory": {"disableOOMKiller": true}}"#, "OOM"),
+            (r#"{"memory": {"swappiness": 10}}"#, "swappiness"),
+            (r#"{"memory": {"kernelTCP": 10}}"#, "TCP"),
+            (r#"{"cpu": {"realtimeRuntime": 1}}"#, "real-time"),
+            (r#"{"network": {"classID": 1}}"#, "network"),
+            (r#"{"blockIO": {"leafWeight": 10}}"#, "leaf"),
+        ];
+        for (json, word) in cases {
+            let error = written(&[], json).unwrap_err();
+            assert!(error.contains(word) && error.contains("cgroup v"), "{error}");
+        }
+        assert_eq!(written(&[], r#"{"memory": {"disableOOMKiller": false}}"#).unwrap(), [""; 0]);
     }
 }

@@ -12,8 +12,6 @@ mod table;
 mod tests;
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 
 use linux::seccomp::Instruction;
 use oci_spec::runtime::LinuxSeccomp;
@@ -25,29 +23,12 @@ pub use docker::from_docker_json;
 pub struct Program {
     instructions: Vec<Instruction>,
     flags: u32,
-    listener: Option<Listener>,
-}
-
-/// Who answers the calls of a profile with `SCMP_ACT_NOTIFY`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Unix socket to which the descriptor that [`Program::load`] hands back must be sent.
-    pub path: PathBuf,
-    /// Opaque text for it.
-    pub metadata: String,
 }
 
 impl Program {
-    /// Attaches the filter to the calling thread, for good. Needs `no_new_privs` or `CAP_SYS_ADMIN`.
-    ///
-    /// With a [`Program::listener`] the answer is the notification descriptor. Allocates nothing.
-    pub fn load(&self) -> io::Result<Option<OwnedFd>> {
-        linux::seccomp::load(&self.instructions, self.flags)
-    }
-
-    /// Who answers notified calls, if there are any.
-    pub fn listener(&self) -> Option<&Listener> {
-        self.listener.as_ref()
+    /// Attaches the filter to the calling thread, for good. Needs `no_new_privs` or `CAP_SYS_ADMIN`. Allocates nothing.
+    pub fn load(&self) -> io::Result<()> {
+        linux::seccomp::load(&self.instructions, self.flags).map(drop)
     }
 
     /// The BPF instructions.
@@ -60,14 +41,14 @@ impl Program {
 /// is let in: 32-bit programs are killed (`SIGSYS`).
 pub fn default_profile(capabilities: &[&str]) -> Program {
     let instructions = filter::program(&default::tables(capabilities, false));
-    Program { instructions, flags: linux::seccomp::SPEC_ALLOW, listener: None }
+    Program { instructions, flags: linux::seccomp::SPEC_ALLOW }
 }
 
 /// Like [`default_profile`], but lets in all ABIs that this kind of machine can execute, for images of such an
 /// architecture (`linux/386` on x86-64, `linux/arm` on AArch64).
 pub fn default_profile_all_abis(capabilities: &[&str]) -> Program {
     let instructions = filter::program(&default::tables(capabilities, true));
-    Program { instructions, flags: linux::seccomp::SPEC_ALLOW, listener: None }
+    Program { instructions, flags: linux::seccomp::SPEC_ALLOW }
 }
 
 /// Compiles an OCI profile.
@@ -81,8 +62,5 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Program, String> {
             linux::seccomp::MAX_INSTRUCTIONS
         ));
     }
-    let metadata = profile.listener_metadata().clone().unwrap_or_default();
-    let listener = profile.listener_path().as_deref().map(Path::to_owned).map(|path| Listener { path, metadata });
-    let listener = listener.filter(|_| flags & linux::seccomp::NEW_LISTENER != 0);
-    Ok(Program { instructions, flags, listener })
+    Ok(Program { instructions, flags })
 }

@@ -1,6 +1,6 @@
 //! An OCI profile made out to rules: names to numbers for each ABI, actions to verdicts, operators to comparisons.
 
-use linux::seccomp::{LOG, NEW_LISTENER, SPEC_ALLOW, WAIT_KILLABLE_RECV};
+use linux::seccomp::{LOG, SPEC_ALLOW, WAIT_KILLABLE_RECV};
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
 };
@@ -109,7 +109,7 @@ fn condition(argument: &LinuxSeccompArg) -> Result<Condition, String> {
 }
 
 fn flags(profile: &LinuxSeccomp, syscalls: &[LinuxSyscall]) -> Result<u32, String> {
-    let mut flags = match profile.flags() {
+    let flags = match profile.flags() {
         // As runc: without it, older kernels slow every filtered process down (runc #2430).
         None => SPEC_ALLOW,
         Some(given) => given.iter().fold(0, |flags, flag| {
@@ -124,20 +124,14 @@ fn flags(profile: &LinuxSeccomp, syscalls: &[LinuxSyscall]) -> Result<u32, Strin
         }),
     };
     let notify = LinuxSeccompAction::ScmpActNotify;
-    if profile.default_action() == notify {
-        return Err(format!("{notify} cannot be the default action: the container could not be started"));
+    if profile.default_action() == notify || syscalls.iter().any(|syscall| syscall.action() == notify) {
+        // Handing the descriptor to a `listenerPath` is not there yet, and without a listener the calls would hang.
+        return Err(format!("{notify} is not supported: there is nobody to answer the calls"));
     }
-    let notified: Vec<_> = syscalls.iter().filter(|syscall| syscall.action() == notify).collect();
-    if notified.iter().any(|syscall| syscall.names().iter().any(|name| name == "write")) {
-        return Err(format!("{notify} cannot be used for write: the listener's descriptor is handed over by it"));
-    }
-    if !notified.is_empty() {
-        if profile.listener_path().is_none() {
-            return Err(format!("{notify} needs a listenerPath"));
-        }
-        flags |= NEW_LISTENER;
-    } else if flags & WAIT_KILLABLE_RECV != 0 {
-        return Err(format!("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with {notify}"));
+    if flags & WAIT_KILLABLE_RECV != 0 {
+        return Err(format!(
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs rules with {notify}, which is not supported"
+        ));
     }
     Ok(flags)
 }
