@@ -5,6 +5,8 @@ mod attach;
 mod completion;
 mod create;
 mod document;
+#[cfg(test)]
+mod documented;
 mod events;
 mod exec;
 mod explain;
