@@ -25,6 +25,7 @@ mod store_lock;
 mod table;
 mod tree;
 mod verbs;
+mod view;
 mod volume_table;
 
 use std::path::{Path, PathBuf};

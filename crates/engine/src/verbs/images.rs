@@ -3,8 +3,17 @@
 
 use std::io::Read;
 
+use image::{Image, Reference, Usage};
+use records::rusqlite::{Connection, Transaction};
+use serde_json::Value;
+
+use crate::filters::Filters;
+use crate::glob::glob;
 use crate::model::Map;
-use crate::{Engine, Result};
+use crate::{Engine, Error, Result, events, status};
+
+/// One line of `rmi`.
+pub use image::Removed as RemovedImage;
 
 /// What to pull.
 #[derive(Clone, Debug, Default)]
@@ -62,48 +71,179 @@ pub struct ImageRow {
     pub containers: usize,
 }
 
-/// One line of `rmi`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RemovedImage {
-    /// A name was removed.
-    Untagged(String),
-    /// An image or layer was removed.
-    Deleted(String),
-}
-
 impl Engine {
-    /// Pulls from a registry; the id.
-    pub fn pull(&self, _request: &PullRequest, _progress: &mut dyn FnMut(PullProgress)) -> Result<String> {
-        todo!()
+    /// Pulls from a registry; the id (with `all_tags` that of the last tag).
+    pub fn pull(&self, request: &PullRequest, progress: &mut dyn FnMut(PullProgress)) -> Result<String> {
+        let store = self.images();
+        let mut tell = |id: &str, status: &str, current: u64, total: u64| {
+            progress(PullProgress { id: id.to_owned(), status: status.to_owned(), current, total });
+        };
+        let (reference, platform) = (&request.reference, request.platform.as_deref());
+        let pulled =
+            self.with_records(|records| Ok(store.pull(records, reference, platform, request.all_tags, &mut tell)?))?;
+        pulled.iter().try_for_each(|image| self.image_event("pull", &image.name, &image.name))?;
+        let last = pulled.into_iter().next_back().map(|image| image.id);
+        last.ok_or_else(|| Error::not_found(format!("{reference}: the repository has no tags")))
     }
 
     /// Loads a docker-archive or an OCI archive; the lines to show (`Loaded image: …`).
-    pub fn load(&self, _input: &mut dyn Read, _platform: Option<&str>) -> Result<Vec<String>> {
-        todo!()
+    pub fn load(&self, input: &mut dyn Read, platform: Option<&str>) -> Result<Vec<String>> {
+        let store = self.images();
+        let names = self.with_records(|records| Ok(store.load(records, input, platform)?))?;
+        names.iter().try_for_each(|name| self.image_event("load", name, name))?;
+        Ok(names.iter().map(|name| loaded(name)).collect())
     }
 
     /// Makes an image of one file system archive; the id.
-    pub fn import(&self, _input: &mut dyn Read, _request: &ImportRequest) -> Result<String> {
-        todo!()
+    pub fn import(&self, input: &mut dyn Read, request: &ImportRequest) -> Result<String> {
+        let (store, name) = (self.images(), request.reference.as_deref());
+        let (changes, platform) = (&request.changes, request.platform.as_deref());
+        let id = self
+            .with_records(|records| Ok(store.import(records, input, name, changes, &request.message, platform)?))?;
+        self.image_event("import", &id, name.unwrap_or(&id))?;
+        Ok(id)
     }
 
-    /// Filters: before dangling label reference since until.
-    pub fn list_images(&self, _all: bool, _filters: &Map<Vec<String>>) -> Result<Vec<ImageRow>> {
-        todo!()
+    /// Newest first. There are no intermediate images, so `all` shows nothing more. Filters: before dangling label
+    /// reference since until.
+    pub fn list_images(&self, _all: bool, filters: &Map<Vec<String>>) -> Result<Vec<ImageRow>> {
+        let store = self.images();
+        self.read(|connection| {
+            let filter = ImageFilter::read(&store, connection, filters)?;
+            let mut rows: Vec<ImageRow> =
+                store.list(connection)?.iter().filter(|image| filter.accepts(image)).map(row).collect();
+            for row in &mut rows {
+                filter.narrow(row);
+                row.containers = containers_of(connection, &row.id)?.len();
+            }
+            rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repo_tags.cmp(&b.repo_tags)));
+            Ok(rows)
+        })
     }
 
     /// Docker's `ImageInspect` document.
-    pub fn inspect_image(&self, _name: &str) -> Result<serde_json::Value> {
-        todo!()
+    pub fn inspect_image(&self, name: &str) -> Result<Value> {
+        let store = self.images();
+        self.read(|connection| Ok(store.inspect(connection, name)?))
     }
 
     /// Gives an image one more name.
-    pub fn tag(&self, _name: &str, _reference: &str) -> Result<()> {
-        todo!()
+    pub fn tag(&self, name: &str, reference: &str) -> Result<()> {
+        let store = self.images();
+        let id = self.write(records::Durability::Power, |transaction| {
+            store.tag(transaction, name, reference)?;
+            Ok(store.resolve(transaction, reference)?.id)
+        })?;
+        self.image_event("tag", &id, reference)
     }
 
     /// Removes a name, and the image with its last name.
-    pub fn remove_image(&self, _name: &str, _force: bool, _no_prune: bool) -> Result<Vec<RemovedImage>> {
-        todo!()
+    pub fn remove_image(&self, name: &str, force: bool, _no_prune: bool) -> Result<Vec<RemovedImage>> {
+        let (store, paths) = (self.images(), self.paths());
+        let usage = |transaction: &Transaction<'_>, id: &str| -> Result<Usage> {
+            let mut usage = Usage::default();
+            for container in containers_of(transaction, id)? {
+                let runs = status::is_held(paths, &container);
+                *(if runs { &mut usage.running } else { &mut usage.stopped }) = Some(container);
+            }
+            Ok(usage)
+        };
+        let id = self.read(|connection| Ok(store.resolve(connection, name)?.id))?;
+        let removed = self.with_records(|records| store.remove(records, name, force, usage))?;
+        for line in &removed {
+            match line {
+                RemovedImage::Untagged(name) => self.image_event("untag", &id, name)?,
+                RemovedImage::Deleted(gone) if *gone == id => self.image_event("delete", &id, &id)?,
+                RemovedImage::Deleted(_) => {}
+            }
+        }
+        Ok(removed)
     }
+
+    fn image_event(&self, action: &str, id: &str, name: &str) -> Result<()> {
+        let attributes = Map::from([("name".to_owned(), name.to_owned())]);
+        events::append(self.paths(), &events::event("image", action, id, attributes))
+    }
+}
+
+/// Docker's line for one loaded image: by name, or by id where it has none.
+fn loaded(name: &str) -> String {
+    match name.starts_with("sha256:") {
+        true => format!("Loaded image ID: {name}"),
+        false => format!("Loaded image: {name}"),
+    }
+}
+
+fn containers_of(connection: &Connection, image: &str) -> Result<Vec<String>> {
+    let mut query = connection.prepare_cached("SELECT id FROM container WHERE image_id = ?1")?;
+    Ok(query.query_map([image], |row| row.get(0))?.collect::<records::rusqlite::Result<_>>()?)
+}
+
+fn row(image: &Image) -> ImageRow {
+    ImageRow {
+        id: image.id.clone(),
+        repo_tags: image.repo_tags.clone(),
+        repo_digests: image.repo_digests.clone(),
+        created: image.created,
+        size: image.size,
+        labels: labels(image),
+        containers: 0,
+    }
+}
+
+fn labels(image: &Image) -> Map<String> {
+    let labels = image.config.config().as_ref().and_then(|config| config.labels().clone());
+    labels.unwrap_or_default().into_iter().collect()
+}
+
+/// The keys that `images` knows.
+const KEYS: [&str; 7] = ["before", "dangling", "label", "label!", "reference", "since", "until"];
+
+/// The filters of `images`, with the images that they name looked up.
+struct ImageFilter<'a> {
+    filters: Filters<'a>,
+    dangling: Option<bool>,
+    /// Created before that, seconds since 1970.
+    before: Option<i64>,
+    /// Created after that.
+    since: Option<i64>,
+}
+
+impl<'a> ImageFilter<'a> {
+    fn read(store: &image::Store, connection: &Connection, filters: &'a Map<Vec<String>>) -> Result<Self> {
+        let filters = Filters::new(filters, &KEYS)?;
+        let created = |name: &String| -> Result<i64> { Ok(store.resolve(connection, name)?.created) };
+        let named = |key: &str| filters.values(key).iter().map(created).collect::<Result<Vec<_>>>();
+        let until = filters.until()?.map(|until| until / 1_000_000_000);
+        Ok(ImageFilter {
+            dangling: filters.boolean("dangling")?,
+            before: named("before")?.into_iter().chain(until).min(),
+            since: named("since")?.into_iter().max(),
+            filters,
+        })
+    }
+
+    fn accepts(&self, image: &Image) -> bool {
+        self.dangling.is_none_or(|wanted| wanted == image.repo_tags.is_empty())
+            && self.before.is_none_or(|limit| image.created < limit)
+            && self.since.is_none_or(|limit| image.created > limit)
+            && self.filters.labels(&labels(image))
+            && (!self.filters.has("reference") || image.repo_tags.iter().any(|name| self.names(name)))
+    }
+
+    /// Of an image found by reference only the names that match are shown.
+    fn narrow(&self, row: &mut ImageRow) {
+        row.repo_tags.retain(|name| self.names(name));
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.filters.any("reference", |pattern| matches_reference(pattern, name))
+    }
+}
+
+/// Docker's `reference` filter: a pattern of path segments against the familiar name, with or without its tag
+/// (distribution's `FamiliarMatch`).
+fn matches_reference(pattern: &str, name: &str) -> bool {
+    let Ok(name) = name.parse::<Reference>() else { return false };
+    [name.familiar(), name.familiar_name()].iter().any(|text| glob(pattern, text))
 }
