@@ -299,6 +299,11 @@ impl<'d> Download<'d> {
         Ok(got)
     }
 
+    /// Whether the registry has given some of the blob: only then is a failure worth another try here.
+    fn began(&self) -> bool {
+        self.body.is_some() || self.done > 0
+    }
+
     fn report(&mut self) {
         if self.done - self.reported >= REPORT || self.done == self.wanted.size {
             self.reported = self.done;
@@ -331,7 +336,7 @@ impl Read for Download<'_> {
                     self.report();
                     return Ok(got);
                 }
-                Err(Error::Registry(_)) if self.failures < RESUMES && self.body.is_some() => {
+                Err(Error::Registry(_)) if self.failures < RESUMES && self.began() => {
                     self.body = None;
                     self.failures += 1;
                     let _ = self.reports.send((self.number, "Retrying", self.done, self.wanted.size));
