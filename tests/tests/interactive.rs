@@ -88,14 +88,14 @@ fn control_c_and_control_z_go_to_the_job_inside() {
 #[test]
 fn detach_keys_leave_the_container_running_and_attach_comes_back() {
     let env = Env::with_busybox();
-    let mut terminal = Terminal::start(&env.command(&["run", "-it", "--name", "c", "busybox", "sh"]));
+    let mut terminal = Terminal::start(&env.command(&["run", "-it", "--name", "box", "busybox", "sh"]));
     terminal.expect(PROMPT);
     terminal.send(DETACH);
     terminal.expect("read escape sequence");
     assert_eq!(terminal.wait().code(), Some(0));
-    assert_eq!(env.status("c"), "running");
+    assert_eq!(env.status("box"), "running");
 
-    let mut terminal = Terminal::start(&env.command(&["attach", "--detach-keys", "ctrl-x,x", "c"]));
+    let mut terminal = Terminal::start(&env.command(&["attach", "--detach-keys", "ctrl-x,x", "box"]));
     terminal.send("echo back$((1+1))\n");
     terminal.expect("back2");
     // The default keys are ordinary ones now: ^P and ^Q reach the shell, which makes nothing of them.
@@ -103,8 +103,8 @@ fn detach_keys_leave_the_container_running_and_attach_comes_back() {
     terminal.send("\x18x");
     terminal.expect("read escape sequence");
     terminal.wait();
-    assert_eq!(env.status("c"), "running");
-    env.ok(&["rm", "-f", "c"]);
+    assert_eq!(env.status("box"), "running");
+    env.ok(&["rm", "-f", "box"]);
 }
 
 #[test]
@@ -113,21 +113,21 @@ fn detach_keys_may_come_from_the_configuration() {
     let directory = env.path("docker");
     std::fs::create_dir(&directory).unwrap();
     env.write("docker/config.json", r#"{"detachKeys": "ctrl-a,d"}"#);
-    let mut command = env.command(&["run", "-it", "--rm", "--name", "c", "busybox", "sh"]);
+    let mut command = env.command(&["run", "-it", "--rm", "--name", "box", "busybox", "sh"]);
     command.env("DOCKER_CONFIG", &directory);
     let mut terminal = Terminal::start(&command);
     terminal.expect(PROMPT);
     terminal.send("\x01d");
     terminal.expect("read escape sequence");
     assert_eq!(terminal.wait().code(), Some(0));
-    env.ok(&["rm", "-f", "c"]);
+    env.ok(&["rm", "-f", "box"]);
 }
 
 #[test]
 fn exec_has_a_terminal_of_its_own() {
     let env = Env::with_busybox();
-    let id = env.detached(&["--name", "c"], "sleep 1000");
-    let mut terminal = Terminal::start(&env.command(&["exec", "-it", "c", "sh"]));
+    let id = env.detached(&["--name", "box"], "sleep 1000");
+    let mut terminal = Terminal::start(&env.command(&["exec", "-it", "box", "sh"]));
     terminal.expect(PROMPT);
     terminal.send("stty size; echo pid$((1+1))\n");
     terminal.expect("24 80");
@@ -193,12 +193,12 @@ fn the_client_without_a_terminal_inside_is_an_ordinary_job() {
 #[test]
 fn start_attaches_with_input() {
     let env = Env::with_busybox();
-    env.ok(&["create", "-it", "--name", "c", "busybox", "sh"]);
-    let mut terminal = Terminal::start(&env.command(&["start", "-ai", "c"]));
+    env.ok(&["create", "-it", "--name", "box", "busybox", "sh"]);
+    let mut terminal = Terminal::start(&env.command(&["start", "-ai", "box"]));
     terminal.expect(PROMPT);
     terminal.send("exit 4\n");
     assert_eq!(terminal.wait().code(), Some(4));
-    env.ok(&["rm", "c"]);
+    env.ok(&["rm", "box"]);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn without_sig_proxy_a_signal_ends_the_client_alone() {
         "run",
         "--sig-proxy=false",
         "--name",
-        "c",
+        "box",
         "busybox",
         "sh",
         "-c",
@@ -237,15 +237,15 @@ fn without_sig_proxy_a_signal_ends_the_client_alone() {
     terminal.expect("ready");
     terminal.send(CTRL_C);
     assert_eq!(terminal.wait().code(), Some(130));
-    assert_eq!(env.status("c"), "running");
-    env.ok(&["rm", "-f", "c"]);
+    assert_eq!(env.status("box"), "running");
+    env.ok(&["rm", "-f", "box"]);
 }
 
 #[test]
 fn a_reader_that_goes_ends_the_client_alone() {
     let env = Env::with_busybox();
     let mut shell = Command::new("bash");
-    let line = run_line(&env, &["run", "--name", "c", "busybox", "yes"]).replacen(
+    let line = run_line(&env, &["run", "--name", "box", "busybox", "yes"]).replacen(
         "kiste",
         kiste_tests::fixtures::kiste().to_str().unwrap(),
         1,
@@ -254,8 +254,8 @@ fn a_reader_that_goes_ends_the_client_alone() {
     env.prepare(&mut shell);
     let output = kiste_tests::finish(&mut shell, None, Duration::from_secs(30));
     assert_eq!((output.stdout.as_str(), output.code()), ("y\n", 141), "{}", output.stderr);
-    assert_eq!(env.status("c"), "running");
-    env.ok(&["rm", "-f", "c"]);
+    assert_eq!(env.status("box"), "running");
+    env.ok(&["rm", "-f", "box"]);
 }
 
 #[test]
@@ -263,36 +263,36 @@ fn the_end_of_input_closes_one_direction_only() {
     let env = Env::with_busybox();
     let output = env.kiste_with_input(&["run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo end"], b"abc\n");
     assert_eq!(output.ok(), "abc\nend");
-    env.detached(&["--name", "c"], "sleep 1000");
-    let output = env.kiste_with_input(&["exec", "-i", "c", "sh", "-c", "cat; echo end"], b"abc\n");
+    env.detached(&["--name", "box"], "sleep 1000");
+    let output = env.kiste_with_input(&["exec", "-i", "box", "sh", "-c", "cat; echo end"], b"abc\n");
     assert_eq!(output.ok(), "abc\nend");
-    env.ok(&["rm", "-f", "c"]);
+    env.ok(&["rm", "-f", "box"]);
 }
 
 #[test]
 fn an_exec_does_not_wait_for_what_it_left_behind() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c"], "sleep 1000");
+    env.detached(&["--name", "box"], "sleep 1000");
     let begin = std::time::Instant::now();
-    assert_eq!(env.ok(&["exec", "c", "sh", "-c", "sleep 60 & echo started"]), "started");
+    assert_eq!(env.ok(&["exec", "box", "sh", "-c", "sleep 60 & echo started"]), "started");
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
-    env.ok(&["rm", "-f", "c"]);
+    env.ok(&["rm", "-f", "box"]);
 }
 
 #[test]
 fn a_terminal_that_goes_away_changes_nothing_for_a_detached_container() {
     let env = Env::with_busybox();
-    env.ok(&["run", "-dit", "--name", "c", "busybox", "sh"]);
-    let mut terminal = Terminal::start(&env.command(&["attach", "c"]));
+    env.ok(&["run", "-dit", "--name", "box", "busybox", "sh"]);
+    let mut terminal = Terminal::start(&env.command(&["attach", "box"]));
     terminal.send("echo here$((1+1))\n");
     terminal.expect("here2");
     drop(terminal);
     std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(env.status("c"), "running");
-    let mut terminal = Terminal::start(&env.command(&["attach", "c"]));
+    assert_eq!(env.status("box"), "running");
+    let mut terminal = Terminal::start(&env.command(&["attach", "box"]));
     terminal.send("echo still$((1+1))\n");
     terminal.expect("still2");
     terminal.send("exit\n");
     terminal.wait();
-    env.ok(&["rm", "c"]);
+    env.ok(&["rm", "box"]);
 }

@@ -11,6 +11,7 @@ use engine::model::CreateRequest;
 use crate::commands::{Verb, pull};
 use crate::context::{Context, say};
 use crate::failure::{ENGINE_FAILED, Failure, Result};
+use crate::options::environment::proxies;
 use crate::options::{Options, Pull};
 
 #[derive(clap::Args)]
@@ -26,7 +27,8 @@ impl Verb for Args {
     fn run(self, context: &Context) -> Result<u8> {
         let pull = self.options.pull();
         let cidfile = self.options.cidfile().map(Cidfile::reserve).transpose()?;
-        let request = self.options.request()?;
+        let mut request = self.options.request()?;
+        proxies(context.settings(), &mut request.config.env);
         let created = with_image(context, &request, pull, |request| {
             context.engine.create(request).map_err(|error| Failure::of_program(error, ENGINE_FAILED))
         })?;

@@ -8,6 +8,7 @@ use crate::commands::create::{Cidfile, with_image};
 use crate::context::Context;
 use crate::failure::{ENGINE_FAILED, Failure, Result};
 use crate::options::Options;
+use crate::options::environment::proxies;
 use crate::terminal::{self, Keys, Relay, Signals};
 
 #[derive(clap::Args)]
@@ -38,6 +39,7 @@ impl Verb for Args {
         let pull = self.options.pull();
         let cidfile = self.options.cidfile().map(Cidfile::reserve).transpose()?;
         let mut request = self.options.request()?;
+        proxies(context.settings(), &mut request.config.env);
         let keys = context.detach_keys(self.detach_keys)?;
         if self.detach {
             detach(&mut request);

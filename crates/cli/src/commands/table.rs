@@ -79,10 +79,7 @@ static IMAGE: &[Entry] = &[
     Entry::of::<tag::Args>(&["tag"]),
 ];
 
-static SYSTEM: &[Entry] = &[
-    Entry::of::<events::Args>(&["events"]),
-    Entry::of::<info::Args>(&["info"]),
-];
+static SYSTEM: &[Entry] = &[Entry::of::<events::Args>(&["events"]), Entry::of::<info::Args>(&["info"])];
 
 static VOLUME: &[Entry] = &[
     Entry::of::<volume::CreateArgs>(&["create"]),

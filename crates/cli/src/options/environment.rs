@@ -26,6 +26,28 @@ pub(crate) fn environment(files: &[PathBuf], flags: &[String]) -> Result<Vec<Str
     Ok(all)
 }
 
+/// The proxy variables that the user's `config.json` asks for (`proxies.default`), in both cases, where the container's
+/// environment does not set them already.
+pub(crate) fn proxies(settings: &serde_json::Value, environment: &mut Vec<String>) {
+    let names = [
+        ("httpProxy", "HTTP_PROXY"),
+        ("httpsProxy", "HTTPS_PROXY"),
+        ("ftpProxy", "FTP_PROXY"),
+        ("noProxy", "NO_PROXY"),
+        ("allProxy", "ALL_PROXY"),
+    ];
+    for (key, upper) in names {
+        let Some(value) = settings["proxies"]["default"][key].as_str().filter(|value| !value.is_empty()) else {
+            continue;
+        };
+        for name in [upper.to_owned(), upper.to_ascii_lowercase()] {
+            if !environment.iter().any(|line| line.split('=').next() == Some(&name)) {
+                environment.push(format!("{name}={value}"));
+            }
+        }
+    }
+}
+
 fn own_value(line: &str) -> String {
     match env::var(line) {
         Ok(value) if !line.contains('=') => format!("{line}={value}"),
@@ -103,6 +125,15 @@ mod tests {
         }
         assert!(environment(&["/nonexistent".into()], &[]).is_err());
         assert!(environment(&[], &["=x".into()]).is_err());
+    }
+
+    #[test]
+    fn proxies_come_from_the_configuration_and_yield_to_flags() {
+        let settings =
+            serde_json::json!({"proxies": {"default": {"httpProxy": "http://p:1", "noProxy": "", "bogus": "x"}}});
+        let mut environment = vec!["http_proxy=mine".to_owned()];
+        proxies(&settings, &mut environment);
+        assert_eq!(environment, ["http_proxy=mine", "HTTP_PROXY=http://p:1"]);
     }
 
     #[test]
