@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::status::{self, Liveness, RunLock, RunStatus};
 use crate::table::{self, Container, Ended, Intent};
 use crate::verbs::{StartOptions, read_plan, spawn_monitor};
-use crate::{Engine, Error, ErrorKind, Result, clock, events};
+use crate::{Engine, Error, ErrorKind, Result, clock, events, failpoint};
 
 /// Exit code of a run whose end nobody saw, as with Docker.
 const UNKNOWN: i32 = 255;
@@ -42,7 +42,9 @@ impl Engine {
     fn settle_locked(&self, container: &Container, lock: RunLock, existed: bool) -> Result<()> {
         let name = &container.name;
         let status = status::read(self.paths(), &container.id);
-        if let Some(status) = status.filter(|status| status.pid > 0 || status.finished_at > 0 || !status.error.is_empty()) {
+        if let Some(status) =
+            status.filter(|status| status.pid > 0 || status.finished_at > 0 || !status.error.is_empty())
+        {
             if status.process_alive() {
                 return self.adopt(container, &lock);
             }
@@ -125,7 +127,9 @@ impl Engine {
             stopped_by_user: status.manually_stopped,
         };
         self.write(Durability::Power, |transaction| table::set_exited(transaction, id, &ended))?;
+        failpoint::hit("exit-recorded");
         self.remove_run_files(id);
+        failpoint::hit("exit-state-removed");
         Ok(())
     }
 
@@ -140,7 +144,9 @@ impl Engine {
         if container.host.auto_remove {
             return self.remove_locked(&container.id, true);
         }
-        self.write(Durability::Process, |transaction| table::set_error(transaction, &container.id, i64::from(code), error))
+        self.write(Durability::Process, |transaction| {
+            table::set_error(transaction, &container.id, i64::from(code), error)
+        })
     }
 
     /// Removes what a run leaves: its cgroup and its files.

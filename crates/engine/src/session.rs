@@ -54,12 +54,7 @@ impl Session {
     }
 
     /// A session with a child of this process.
-    pub(crate) fn of_process(
-        pidfd: OwnedFd,
-        terminal: Option<OwnedFd>,
-        ends: ExecEnds,
-        end: ExecEnd,
-    ) -> Result<Self> {
+    pub(crate) fn of_process(pidfd: OwnedFd, terminal: Option<OwnedFd>, ends: ExecEnds, end: ExecEnd) -> Result<Self> {
         let ExecEnds { stdin, stdout, stderr } = ends;
         let target = |terminal| Target::Process { pidfd, terminal, end, code: None };
         let Some(master) = terminal else { return Ok(Session { stdin, stdout, stderr, target: target(None) }) };
@@ -136,7 +131,8 @@ fn wait_for_container(paths: &Paths, id: &str, socket: &OwnedFd) -> Result<i32> 
 }
 
 fn wait_for_child(pidfd: &OwnedFd) -> Result<i32> {
-    let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).step(|| "wait for the process".to_owned())?;
+    let status =
+        waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).step(|| "wait for the process".to_owned())?;
     let status = status.ok_or_else(|| Error::internal("the process has not ended"))?;
     Ok(status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(255))
 }

@@ -164,16 +164,22 @@ pub fn is_held(paths: &Paths, id: &str) -> bool {
 }
 
 fn open_lock(paths: &Paths, id: &str) -> Result<OwnedFd> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    use std::os::unix::fs::OpenOptionsExt;
     let directory = paths.container_state(id);
     let open = || {
-        fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(directory.join("lock"))
+        fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(directory.join("lock"))
     };
     let file = open().or_else(|error| {
         if error.kind() != io::ErrorKind::NotFound {
             return Err(error);
         }
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        crate::make_directory(&directory).map_err(|error| io::Error::other(error.message))?;
         open()
     });
     file.map(OwnedFd::from).map_err(|error| lock_error(paths, id, error))

@@ -30,16 +30,15 @@ pub fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     Ok((info.mask & INFO_EXIT != 0).then_some(info.exit_code))
 }
 
-/// The number of the living process behind `pidfd`, as the caller's pid namespace counts. Linux 6.13.
+/// The number of the living process behind `pidfd`, as the caller's pid namespace counts; ESRCH once it is reaped.
 pub fn pid(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
-    info(pidfd, INFO_PID).map(|info| info.pid as i32)
-}
-
-/// Sends a signal by number, real-time signals included, which rustix does not name. 0 only checks.
-pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    let info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: a null `info` is allowed and read as "sent by kill"; the descriptor lives through the call.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) }).map(drop)
+    if let Ok(info) = info(pidfd, INFO_PID) {
+        return Ok(info.pid as i32);
+    }
+    // Before Linux 6.13; -1 there means that the process is gone.
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.filter(|pid| *pid > 0).ok_or(io::Error::from_raw_os_error(libc::ESRCH))
 }
 
 /// The shell's exit code for a wait status: the code, or 128 + the signal.

@@ -91,7 +91,10 @@ mod tests {
             (&b""[..], r#"{"log":"","stream":"stdout","time":"2006-01-02T15:04:05Z"}"#),
             (b"A log line\\", r#"{"log":"A log line\\","stream":"stdout","time":"2006-01-02T15:04:05Z"}"#),
             (b"A log line\r\n\t", r#"{"log":"A log line\r\n\u0009","stream":"stdout","time":"2006-01-02T15:04:05Z"}"#),
-            (b"A < B > C & \"", r#"{"log":"A \u003c B \u003e C \u0026 \"","stream":"stdout","time":"2006-01-02T15:04:05Z"}"#),
+            (
+                b"A < B > C & \"",
+                r#"{"log":"A \u003c B \u003e C \u0026 \"","stream":"stdout","time":"2006-01-02T15:04:05Z"}"#,
+            ),
             (b"\x7F\xe2\x80\xa8", "{\"log\":\"\x7f\\u2028\",\"stream\":\"stdout\",\"time\":\"2006-01-02T15:04:05Z\"}"),
             (b"a\xff\xfeb", r#"{"log":"a\ufffd\ufffdb","stream":"stdout","time":"2006-01-02T15:04:05Z"}"#),
         ] {

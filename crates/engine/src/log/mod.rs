@@ -112,3 +112,88 @@ impl Log {
         (self.batch, self.batched) = (batch, batched);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LogConfig;
+
+    fn options(driver: &str, pairs: &[(&str, &str)]) -> Options {
+        let config = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Options::parse(&LogConfig { driver: driver.to_owned(), config }).unwrap()
+    }
+
+    fn lines(reader: &mut read::Reader) -> Vec<String> {
+        std::iter::from_fn(|| reader.next().unwrap()).map(|entry| String::from_utf8(entry.bytes).unwrap()).collect()
+    }
+
+    /// Writes 3000 numbered lines into small files; what is left must be the newest lines without a gap.
+    fn rotation(driver: &str, compress: &str) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let options = options(driver, &[("max-size", "20k"), ("max-file", "3"), ("compress", compress)]);
+        let mut log = Log::open(&options, &path, &Map::new()).unwrap();
+        for number in 0..3000 {
+            log.write(Stream::Stdout, format!("line {number}\n").as_bytes());
+        }
+        drop(log);
+        let names = std::fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(names, 3, "{driver} {compress}");
+        assert!(std::fs::metadata(&path).unwrap().len() <= 20 << 10);
+        let found = lines(&mut read::Reader::open(&path, options.driver, None).unwrap());
+        assert!(found.len() > 100 && found.len() < 3000, "{}", found.len());
+        let expected: Vec<String> = (3000 - found.len()..3000).map(|number| format!("line {number}\n")).collect();
+        assert_eq!(found, expected);
+        let tail = lines(&mut read::Reader::open(&path, options.driver, Some(5)).unwrap());
+        assert_eq!(tail[tail.len() - 5..], expected[expected.len() - 5..]);
+    }
+
+    #[test]
+    fn rotated_files_are_read_without_gap() {
+        rotation("json-file", "false");
+        rotation("local", "false");
+    }
+
+    /// A reader that is at the end goes on in the next file after a rotation.
+    #[test]
+    fn a_follower_survives_rotations() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let options = options("json-file", &[("max-size", "2k"), ("max-file", "4")]);
+        let mut log = Log::open(&options, &path, &Map::new()).unwrap();
+        let mut reader = read::Reader::open(&path, options.driver, None).unwrap();
+        let mut found = Vec::new();
+        for number in 0..500 {
+            log.write(Stream::Stderr, format!("{number}\n").as_bytes());
+            if number % 7 == 0 {
+                found.extend(lines(&mut reader));
+            }
+        }
+        found.extend(lines(&mut reader));
+        assert_eq!(found, (0..500).map(|number| format!("{number}\n")).collect::<Vec<_>>());
+    }
+
+    /// A full disk (a device that is always full) costs lines, and the log says how many when there is room again.
+    #[test]
+    fn lost_lines_are_confessed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let options = options("json-file", &[]);
+        let mut log = Log::open(&options, Path::new("/dev/full"), &Map::new()).unwrap();
+        log.write(Stream::Stdout, b"one\ntwo\n");
+        log.file = Some(LogFile::open(&path, &options).unwrap());
+        log.write(Stream::Stdout, b"three\n");
+        let found = lines(&mut read::Reader::open(&path, options.driver, None).unwrap());
+        assert_eq!(found, ["kiste: 2 log lines could not be written and are lost\n", "three\n"]);
+    }
+
+    #[test]
+    fn a_torn_line_costs_only_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        std::fs::write(&path, b"{\"log\":\"to").unwrap();
+        let options = options("", &[]);
+        Log::open(&options, &path, &Map::new()).unwrap().write(Stream::Stdout, b"next\n");
+        assert_eq!(lines(&mut read::Reader::open(&path, options.driver, None).unwrap()), ["next\n"]);
+    }
+}

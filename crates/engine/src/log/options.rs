@@ -71,7 +71,9 @@ impl Options {
             ("max-file", Driver::JsonFile | Driver::Local) => {
                 self.max_file = value.parse().ok().filter(|&count| count >= 1).ok_or_else(|| bad(key, value))?;
             }
-            ("compress", Driver::JsonFile | Driver::Local) => self.compress = boolean(value).ok_or_else(|| bad(key, value))?,
+            ("compress", Driver::JsonFile | Driver::Local) => {
+                self.compress = boolean(value).ok_or_else(|| bad(key, value))?
+            }
             ("labels", Driver::JsonFile) => self.labels = list(),
             ("env", Driver::JsonFile) => self.env = list(),
             ("tag", Driver::JsonFile) => {
@@ -177,8 +179,15 @@ mod tests {
         assert_eq!(parse("", &[("max-size", "10MB")]).unwrap().max_size, Some(10 << 20));
         assert_eq!(parse("", &[("max-size", "-1")]).unwrap().max_size, None);
         for (driver, key, value) in [
-            ("", "max-size", "x"), ("", "max-size", "0"), ("", "max-file", "0"), ("", "nonsense", "1"), ("none", "max-size", "1m"),
-            ("syslog", "tag", "x"), ("", "tag", "{{.Nonsense}}"), ("", "mode", "x"), ("local", "labels", "a"),
+            ("", "max-size", "x"),
+            ("", "max-size", "0"),
+            ("", "max-file", "0"),
+            ("", "nonsense", "1"),
+            ("none", "max-size", "1m"),
+            ("syslog", "tag", "x"),
+            ("", "tag", "{{.Nonsense}}"),
+            ("", "mode", "x"),
+            ("local", "labels", "a"),
         ] {
             assert!(parse(driver, &[(key, value)]).is_err(), "{driver} {key}={value}");
         }

@@ -53,9 +53,7 @@ impl Reader {
                     (files::numbered(&self.path, number, ".gz"), true),
                 ],
             };
-            let Some((file, compressed)) = first_open(candidates)? else {
-                if number == 0 { continue } else { break }
-            };
+            let Some((file, compressed)) = first_open(candidates)? else { if number == 0 { continue } else { break } };
             let inode = file.metadata()?.ino();
             if parts.iter().all(|part| part.inode != inode) {
                 let file: Box<dyn Read> =

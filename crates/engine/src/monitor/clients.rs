@@ -72,7 +72,8 @@ impl Clients {
     /// Accepts connections of this user and of root, no others.
     pub(super) fn accept(&mut self, poll: &Poll, listener: &OwnedFd) -> Result<()> {
         while let Ok(socket) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
-            let peer = rustix::net::sockopt::socket_peercred(&socket).step(|| "read a client's credentials".to_owned())?;
+            let peer =
+                rustix::net::sockopt::socket_peercred(&socket).step(|| "read a client's credentials".to_owned())?;
             if peer.uid.is_root() || peer.uid == rustix::process::geteuid() {
                 self.add(poll, socket)?;
             }

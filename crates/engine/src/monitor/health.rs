@@ -52,7 +52,9 @@ impl Health {
         if !matches!(check.test.first().map(String::as_str), Some("CMD" | "CMD-SHELL")) {
             return None;
         }
-        let or = |value: i64, default: u64| Duration::from_nanos(if value > 0 { value as u64 } else { default * 1_000_000_000 });
+        let or = |value: i64, default: u64| {
+            Duration::from_nanos(if value > 0 { value as u64 } else { default * 1_000_000_000 })
+        };
         let now = Instant::now();
         Some(Health {
             interval: or(check.interval, 30),
@@ -159,7 +161,8 @@ impl Monitor {
     fn probed(&mut self, began_at: i64, exit_code: i64, output: String) {
         let (Some(schedule), Some(health)) = (&mut self.health, &mut self.status.health) else { return };
         let before = health.status.clone();
-        let result = HealthLog { start: clock::rfc3339(began_at), end: clock::rfc3339(clock::now()), exit_code, output };
+        let result =
+            HealthLog { start: clock::rfc3339(began_at), end: clock::rfc3339(clock::now()), exit_code, output };
         schedule.judge(health, result);
         schedule.schedule(health);
         let after = health.status.clone();
@@ -206,12 +209,17 @@ fn probe(paths: &Paths, id: &str, status: &RunStatus, timeout: Duration, output:
         let test = plan.health.as_ref().map(|check| check.test.as_slice()).unwrap_or_default();
         let cmd = match test.first().map(String::as_str) {
             Some("CMD-SHELL") => {
-                let shell = if plan.shell.is_empty() { vec!["/bin/sh".to_owned(), "-c".to_owned()] } else { plan.shell.clone() };
+                let shell = if plan.shell.is_empty() {
+                    vec!["/bin/sh".to_owned(), "-c".to_owned()]
+                } else {
+                    plan.shell.clone()
+                };
                 [shell.as_slice(), &test[1..]].concat()
             }
             _ => test.get(1..).unwrap_or_default().to_vec(),
         };
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).step(|| "open /dev/null".to_owned())?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .step(|| "open /dev/null".to_owned())?;
         let config = ExecConfig { cmd, ..ExecConfig::default() };
         let stdio = Stdio::Fds([null.as_fd(), output.as_fd(), output.as_fd()]);
         let process = verbs::execute(&plan, status, &config, stdio)?;

@@ -86,7 +86,9 @@ pub fn main(paths: &Paths, id: &str) -> i32 {
     let Ok(control) = settle() else { return 1 };
     failpoint::hit("monitor-begun");
     match begin(paths, id, &control) {
-        Ok((mut monitor, attach)) => i32::from(monitor.welcome(control, attach).and_then(|()| monitor.serve()).is_err()),
+        Ok((mut monitor, attach)) => {
+            i32::from(monitor.welcome(control, attach).and_then(|()| monitor.serve()).is_err())
+        }
         Err(error) => {
             let _ = protocol::send(&control, &Answer::Failed(error), &[]);
             1
@@ -96,8 +98,10 @@ pub fn main(paths: &Paths, id: &str) -> i32 {
 
 /// Becomes independent of the command that started us; its socket.
 fn settle() -> Result<OwnedFd> {
-    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).step(|| "take the control socket".to_owned())?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).step(|| "open /dev/null".to_owned())?;
+    let control =
+        rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).step(|| "take the control socket".to_owned())?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .step(|| "open /dev/null".to_owned())?;
     rustix::stdio::dup2_stdin(&null).step(|| "close standard input".to_owned())?;
     // Not an error if we lead a session already.
     let _ = rustix::process::setsid();
@@ -138,7 +142,8 @@ impl Monitor {
     fn new(paths: &Paths, plan: &Plan, lock: RunLock) -> Result<Self> {
         let options = Options::parse(&plan.log)?;
         let env = plan.spec.process().as_ref().and_then(|process| process.env().clone()).unwrap_or_default();
-        let subject = crate::log::Subject { id: &plan.id, name: &plan.name, image: &plan.image, labels: &plan.labels, env: &env };
+        let subject =
+            crate::log::Subject { id: &plan.id, name: &plan.name, image: &plan.image, labels: &plan.labels, env: &env };
         let log = Log::open(&options, &plan.log_path, &options.attributes(&subject))?;
         let signals = linux::signalfd(&[SIGTERM]).step(|| "take signals".to_owned())?;
         let poll = Poll::new()?;
@@ -194,7 +199,8 @@ impl Monitor {
 
     /// Goes on with a process whose monitor has died.
     fn adopt(&mut self, plan: &Plan) -> Result<()> {
-        let found = status::read(&self.paths, &self.id).ok_or_else(|| Error::internal("the container's status is gone"))?;
+        let found =
+            status::read(&self.paths, &self.id).ok_or_else(|| Error::internal("the container's status is gone"))?;
         let (run, streams) = run::adopt(plan, &found)?;
         self.take_over(run, streams)?;
         self.status = RunStatus { monitor_pid: std::process::id() as i32, ..found };

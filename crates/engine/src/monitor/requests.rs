@@ -177,7 +177,8 @@ impl Monitor {
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<()> {
-        let cgroup = Cgroup::open(&self.settings.cgroup).step(|| format!("open the cgroup {}", self.settings.cgroup))?;
+        let cgroup =
+            Cgroup::open(&self.settings.cgroup).step(|| format!("open the cgroup {}", self.settings.cgroup))?;
         cgroup.freeze(frozen).step(|| format!("freeze or thaw the cgroup {}", self.settings.cgroup))
     }
 }

@@ -18,7 +18,13 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// After which pause the container starts again; none: it has ended for good.
-    pub(super) fn next(&mut self, policy: &RestartPolicy, stopped: bool, code: i32, lived: Duration) -> Option<Duration> {
+    pub(super) fn next(
+        &mut self,
+        policy: &RestartPolicy,
+        stopped: bool,
+        code: i32,
+        lived: Duration,
+    ) -> Option<Duration> {
         if stopped || !self.wants(policy, code) {
             return None;
         }
@@ -34,7 +40,9 @@ impl Backoff {
     fn wants(&self, policy: &RestartPolicy, code: i32) -> bool {
         match policy.name.as_str() {
             "always" | "unless-stopped" => true,
-            "on-failure" => code != 0 && (policy.maximum_retry_count <= 0 || self.failures < policy.maximum_retry_count),
+            "on-failure" => {
+                code != 0 && (policy.maximum_retry_count <= 0 || self.failures < policy.maximum_retry_count)
+            }
             _ => false,
         }
     }

@@ -1,11 +1,13 @@
 //! One run of the container's process: made from the plan by the sandbox, or taken over from a monitor that died.
 //! Streams, clients and what follows from the end are served elsewhere.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use sandbox::cgroup::Cgroup;
@@ -92,6 +94,7 @@ pub(super) fn begin(
     let terminal = plan.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
     let (mut streams, far) = if terminal { (Streams { terminal, ..Streams::default() }, None) } else { pipes(plan)? };
     let program = filter(plan)?;
+    let empty = empty_directory(paths)?;
     let launch = Launch {
         spec: &plan.spec,
         rootfs: rootfs(&plan.rootfs),
@@ -101,7 +104,7 @@ pub(super) fn begin(
         stdio: stdio(far.as_ref(), console),
         cgroup: Some(cgroup.get()),
         init: plan.init,
-        state: paths.container_state(&plan.id),
+        state: empty,
     };
     let mut created = launch::create(&launch).map_err(start_error)?;
     failpoint::hit("monitor-created");
@@ -124,6 +127,16 @@ pub(super) fn begin(
     Ok((Run { pid: created.pid, pidfd: created.pidfd, adopted: false, oom_kills }, streams))
 }
 
+/// The directory that hides others in all containers: empty, and nobody may write there. The container's root, which is
+/// nobody on the host, must be able to walk there.
+fn empty_directory(paths: &Paths) -> Result<PathBuf> {
+    let path = paths.state.join("empty");
+    match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o555)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(path),
+        Err(errno) => Err(errno).step(|| format!("make {}", path.display())),
+    }
+}
+
 /// Takes over a process whose monitor has died: its identity, its end and what is left of its pipes.
 pub(super) fn adopt(plan: &Plan, status: &RunStatus) -> Result<(Run, Streams)> {
     let gone = || Error::internal(format!("process {} of container {} is gone", status.pid, plan.id));
@@ -144,7 +157,8 @@ fn find_pipe(pid: i32, wanted: u64) -> Option<OwnedFd> {
     let wanted_name = format!("pipe:[{wanted}]");
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     let mut candidates = descriptors.flatten().map(|entry| entry.path());
-    let path = candidates.find(|path| std::fs::read_link(path).is_ok_and(|name| name.as_os_str() == wanted_name.as_str()))?;
+    let path =
+        candidates.find(|path| std::fs::read_link(path).is_ok_and(|name| name.as_os_str() == wanted_name.as_str()))?;
     let pipe = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()?;
     // The process may have closed it and opened something else in its place between the two steps.
     (wanted != 0 && inode(&pipe) == wanted).then_some(pipe)
@@ -159,7 +173,8 @@ pub(crate) fn cgroup_path(spec: &Spec) -> String {
 /// Whether processes can outlive the container's first one: it has no pid namespace of its own.
 pub(super) fn shares_pids(spec: &Spec) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    !namespaces.is_some_and(|list| list.iter().any(|kind| kind.typ() == LinuxNamespaceType::Pid && kind.path().is_none()))
+    !namespaces
+        .is_some_and(|list| list.iter().any(|kind| kind.typ() == LinuxNamespaceType::Pid && kind.path().is_none()))
 }
 
 /// A new cgroup that is removed again unless the start succeeds.
@@ -207,7 +222,6 @@ fn pipes(plan: &Plan) -> Result<(Streams, Option<Far>)> {
 }
 
 fn output_pipe(owner: (Uid, Gid)) -> Result<(OwnedFd, OwnedFd)> {
-    use std::os::fd::AsRawFd;
     let step = || "make an output pipe".to_owned();
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).step(step)?;
     let path = format!("/proc/self/fd/{}", write.as_raw_fd());
@@ -269,7 +283,10 @@ pub(crate) fn filter(plan: &Plan) -> Result<Option<seccomp::Program>> {
         }
         plan::Seccomp::Profile => {
             let profile = plan.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-            profile.map(seccomp::compile).transpose().map_err(|cause| Error::invalid(format!("compile the seccomp profile: {cause}")))
+            profile
+                .map(seccomp::compile)
+                .transpose()
+                .map_err(|cause| Error::invalid(format!("compile the seccomp profile: {cause}")))
         }
     }
 }

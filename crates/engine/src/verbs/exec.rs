@@ -14,8 +14,8 @@ use sandbox::launch::{self, Stdio};
 use crate::model::{ExecConfig, HostConfig, Status};
 use crate::monitor::run;
 use crate::plan::Plan;
-use crate::spec::caps;
 use crate::session::{ExecEnd, Session};
+use crate::spec::caps;
 use crate::status::RunStatus;
 use crate::{Context, Engine, Error, Paths, Result, events, table};
 
@@ -71,7 +71,12 @@ fn spawn(plan: &Plan, status: &RunStatus, config: &ExecConfig, detach: bool) -> 
 }
 
 /// Executes the process in the container.
-pub(crate) fn execute(plan: &Plan, status: &RunStatus, config: &ExecConfig, stdio: Stdio<'_>) -> Result<launch::Created> {
+pub(crate) fn execute(
+    plan: &Plan,
+    status: &RunStatus,
+    config: &ExecConfig,
+    stdio: Stdio<'_>,
+) -> Result<launch::Created> {
     let gone = || Error::conflict(format!("container {} is not running", plan.id));
     let pid = Pid::from_raw(status.pid).ok_or_else(gone)?;
     let target = pidfd_open(pid, PidfdFlags::empty()).map_err(|_| gone())?;

@@ -58,7 +58,8 @@ impl Engine {
     pub fn kill(&self, name: &str, signal: Option<&str>) -> Result<()> {
         let container = self.look_up(name)?;
         let signal = signal.map(signal::parse).transpose()?.unwrap_or(SIGKILL);
-        let refused = |error: Error| Error { message: format!("cannot kill container: {name}: {}", error.message), ..error };
+        let refused =
+            |error: Error| Error { message: format!("cannot kill container: {name}: {}", error.message), ..error };
         match self.ask(&container, &Request::Kill { signal }).map_err(refused)? {
             Some(()) => Ok(()),
             None => Err(refused(not_running(&container))),

@@ -71,7 +71,12 @@ impl Engine {
         // Watching begins before reading, and the monitor is asked before that: nothing falls in between.
         let monitor = if request.follow { self.subscribe_end(&container.id)? } else { None };
         let watch = monitor.is_some().then(|| watch(&path)).transpose().step(step)?;
-        let mut reader = Reader::open(&path, options.driver, request.tail.filter(|_| request.since.is_none() && request.until.is_none())).step(step)?;
+        let mut reader = Reader::open(
+            &path,
+            options.driver,
+            request.tail.filter(|_| request.since.is_none() && request.until.is_none()),
+        )
+        .step(step)?;
         if !replay(&mut reader, request, each).step(step)? {
             return Ok(());
         }
@@ -129,7 +134,10 @@ fn watch(log: &Path) -> std::io::Result<OwnedFd> {
 
 /// Sleeps until the log has changed or the run is over; whether it is over.
 fn wait_for_more(watch: &OwnedFd, monitor: &OwnedFd) -> std::io::Result<bool> {
-    let mut descriptors = [PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN), PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN)];
+    let mut descriptors = [
+        PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN),
+        PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN),
+    ];
     match poll(&mut descriptors, None) {
         Ok(_) => {}
         Err(Errno::INTR) => return Ok(false),

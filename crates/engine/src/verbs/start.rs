@@ -73,7 +73,10 @@ impl Engine {
         let container = self.look_up(name)?;
         let status = self.running(&container)?;
         if status.status == Status::Paused {
-            return Err(Error::conflict(format!("container {} is paused, unpause the container before attach", container.id)));
+            return Err(Error::conflict(format!(
+                "container {} is paused, unpause the container before attach",
+                container.id
+            )));
         }
         let socket = self.connect(&container)?;
         protocol::send(&socket, &Request::Attach(attach.into()), &[])?;
@@ -84,12 +87,10 @@ impl Engine {
     pub(crate) fn start_recorded(&self, plan: &Plan, lock: RunLock, options: &StartOptions) -> Result<Option<Session>> {
         write_plan(self.paths(), plan)?;
         failpoint::hit("start-planned");
-        let begin = Request::Begin {
-            adopt: false,
-            attach: options.attach.map(Into::into),
-            console: options.console_size,
-        };
-        let started = spawn_monitor(self.paths(), &plan.id, &lock, &begin).and_then(|socket| self.session(&plan.id, socket));
+        let begin =
+            Request::Begin { adopt: false, attach: options.attach.map(Into::into), console: options.console_size };
+        let started =
+            spawn_monitor(self.paths(), &plan.id, &lock, &begin).and_then(|socket| self.session(&plan.id, socket));
         match started {
             Ok(session) => Ok(options.attach.map(|_| session)),
             Err(error) => {
@@ -107,7 +108,9 @@ impl Engine {
                 Ok(Session::of_container(self.paths(), id, socket, streams, descriptors))
             }
             Some((Answer::Failed(error), _)) => Err(error),
-            Some(_) => Err(Error::internal(format!("the monitor of container {id} gave another answer than asked for"))),
+            Some(_) => {
+                Err(Error::internal(format!("the monitor of container {id} gave another answer than asked for")))
+            }
             None => Err(Error::internal(format!("the monitor of container {id} died"))
                 .hinted("see the kernel's log (dmesg): it may have been killed for want of memory")),
         }
@@ -124,7 +127,10 @@ impl Engine {
                     return Err(Error::conflict("cannot start a paused container, try unpause instead"));
                 }
                 Some(Status::Running | Status::Restarting) => {
-                    return Err(Error::new(ErrorKind::NotModified, format!("container {} is already running", container.name)));
+                    return Err(Error::new(
+                        ErrorKind::NotModified,
+                        format!("container {} is already running", container.name),
+                    ));
                 }
                 // Another command is starting it, or its last run is being wound up: a matter of milliseconds.
                 _ => std::thread::sleep(Duration::from_millis(1)),
@@ -167,8 +173,10 @@ fn check_startable(container: &Container) -> Result<()> {
     match container.state {
         Intent::Created | Intent::Exited => Ok(()),
         // Its monitor went between our look and our lock: the next look puts that right.
-        Intent::Running => Err(Error::conflict(format!("the last run of container {} is just being wound up", container.name))
-            .hinted("try again")),
+        Intent::Running => {
+            Err(Error::conflict(format!("the last run of container {} is just being wound up", container.name))
+                .hinted("try again"))
+        }
         Intent::Removing | Intent::Dead => {
             Err(Error::conflict("container is marked for removal and cannot be started"))
         }
@@ -190,7 +198,7 @@ fn write_plan(paths: &Paths, plan: &Plan) -> Result<()> {
 /// Starts a monitor and hands it the run lock; its socket, on which its first answer will come.
 pub(crate) fn spawn_monitor(paths: &Paths, id: &str, lock: &RunLock, begin: &Request) -> Result<OwnedFd> {
     let (near, far) = protocol::pair()?;
-    let executable = std::fs::File::open("/proc/self/exe").step(|| "open the own executable".to_owned())?;
+    let executable = sandbox::sealed_executable().step(|| "protect the own executable".to_owned())?;
     let child = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))
         .arg0("kiste")
         .arg("monitor")

@@ -39,7 +39,8 @@ impl Engine {
     /// One sample now; all zero for a container that does not run.
     pub fn stats(&self, name: &str) -> Result<Stats> {
         let container = self.look_up(name)?;
-        let empty = Stats { time: clock::now(), id: container.id.clone(), name: container.name.clone(), ..Stats::default() };
+        let empty =
+            Stats { time: clock::now(), id: container.id.clone(), name: container.name.clone(), ..Stats::default() };
         let Ok(status) = self.running(&container) else { return Ok(empty) };
         let path = run::cgroup_path(&read_plan(self.paths(), &container.id)?.spec);
         let usage = Cgroup::open(&path).and_then(|cgroup| cgroup.usage()).step(|| format!("read the cgroup {path}"))?;

@@ -60,7 +60,8 @@ fn row(pid: i32, users: &str) -> Option<Vec<String>> {
     let cpu = (number(11)? + number(12)?) / ticks;
     let began = boot_time()? + (start / ticks) as i64;
     let lived = (clock::now() / 1_000_000_000 - began).max(1) as u64;
-    let command = command(&directory).unwrap_or_else(|| format!("[{}]", head.split_once('(').map_or("", |(_, name)| name)));
+    let command =
+        command(&directory).unwrap_or_else(|| format!("[{}]", head.split_once('(').map_or("", |(_, name)| name)));
     Some(vec![
         user(uid, users),
         pid.to_string(),
@@ -75,7 +76,8 @@ fn row(pid: i32, users: &str) -> Option<Vec<String>> {
 
 fn command(directory: &str) -> Option<String> {
     let bytes = fs::read(Path::new(directory).join("cmdline")).ok()?;
-    let words: Vec<_> = bytes.split(|&byte| byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy).collect();
+    let words: Vec<_> =
+        bytes.split(|&byte| byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy).collect();
     (!words.is_empty()).then(|| words.join(" "))
 }
 
@@ -94,15 +96,14 @@ fn boot_time() -> Option<i64> {
     stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
 }
 
-/// `ps` shows the hour of today's processes, the day of earlier ones.
+/// `ps` shows the hour of today's processes, the day of earlier ones (in UTC).
 fn began_text(began: i64) -> String {
-    let zone = jiff::tz::TimeZone::UTC;
-    let local = |seconds: i64| jiff::Timestamp::from_second(seconds).map(|time| time.to_zoned(zone.clone()));
-    match (local(began), local(clock::now() / 1_000_000_000)) {
-        (Ok(began), Ok(now)) if began.date() == now.date() => began.strftime("%H:%M").to_string(),
-        (Ok(began), _) => began.strftime("%b%d").to_string(),
-        _ => "?".to_owned(),
-    }
+    let format = |seconds: i64, format: &str| match jiff::Timestamp::from_second(seconds) {
+        Ok(time) => time.strftime(format).to_string(),
+        Err(_) => "?".to_owned(),
+    };
+    let today = format(clock::now() / 1_000_000_000, "%F");
+    if format(began, "%F") == today { format(began, "%H:%M") } else { format(began, "%b%d") }
 }
 
 fn terminal_name(device: u64) -> String {
@@ -118,7 +119,8 @@ fn terminal_name(device: u64) -> String {
 /// Runs the host's `ps` and keeps the rows of these processes, as Docker does.
 fn by_ps(pids: &BTreeSet<i32>, arguments: &[String]) -> Result<Top> {
     let output = Command::new("ps").args(arguments).output().map_err(|cause| {
-        Error::internal(format!("run ps {}: {cause}", arguments.join(" "))).hinted("install the package procps, or give no arguments")
+        Error::internal(format!("run ps {}: {cause}", arguments.join(" ")))
+            .hinted("install the package procps, or give no arguments")
     })?;
     if !output.status.success() {
         let reason = String::from_utf8_lossy(&output.stderr);
@@ -131,7 +133,8 @@ fn by_ps(pids: &BTreeSet<i32>, arguments: &[String]) -> Result<Top> {
         Error::invalid("Couldn't find PID field in ps output").hinted("the output must have a PID column")
     })?;
     let rows = lines.map(|line| split_row(line, titles.len()));
-    let ours = rows.filter(|row| row.get(column).and_then(|pid| pid.parse().ok()).is_some_and(|pid| pids.contains(&pid)));
+    let ours =
+        rows.filter(|row| row.get(column).and_then(|pid| pid.parse().ok()).is_some_and(|pid| pids.contains(&pid)));
     let processes = ours.collect();
     Ok(Top { titles, processes })
 }
