@@ -446,3 +446,20 @@ fn pids_limit_holds() {
     scratch.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn the_host_is_asked_what_it_can() {
+    assert!(cgroup::has_controller("pids") && cgroup::has_controller("memory") && cgroup::has_controller("cpuacct"));
+    assert!(!cgroup::has_controller("no-such-controller"));
+    let scratch = Scratch::new();
+    let swap = if v1() { "memory.memsw.limit_in_bytes" } else { "memory.swap.max" };
+    assert_eq!(cgroup::accounts_swap(), scratch.file("memory", swap).exists());
+}
+
+#[test]
+fn a_cgroup_of_the_unified_hierarchy_is_made_where_a_manager_uses_it() {
+    let scratch = Scratch::new();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let managed = v1() && own.lines().any(|line| line.starts_with("0::/") && line != "0::/");
+    assert_eq!(scratch.unified_entry().unwrap().is_some(), managed);
+}

@@ -36,7 +36,8 @@ pub(super) struct Layout {
     pub(super) version: Version,
     /// All v1 hierarchies, or the single unified one.
     pub(super) hierarchies: Vec<Hierarchy>,
-    /// The unified hierarchy beside v1 ones, without controllers.
+    /// The unified hierarchy beside v1 ones, without controllers, if somebody sorts processes into it: a service manager,
+    /// which would take a container there for a part of what started it.
     pub(super) unified: Option<PathBuf>,
 }
 
@@ -70,11 +71,16 @@ fn discover(
     let names: Vec<&str> = memberships.lines().filter_map(|line| line.split(':').nth(1)).collect();
     let found: Vec<Hierarchy> = names.iter().filter_map(|name| conventional(base, name, &magic)).collect();
     // Some found, some not: those are mounted nowhere, or in somebody's private namespace.
-    if !found.is_empty() {
-        return arrange(found);
-    }
-    let mounts = mountinfo()?;
-    arrange(names.iter().filter_map(|name| from_mountinfo(&mounts, name)).collect())
+    let found = match found.is_empty() {
+        false => found,
+        true => {
+            let mounts = mountinfo()?;
+            names.iter().filter_map(|name| from_mountinfo(&mounts, name)).collect()
+        }
+    };
+    let mut layout = arrange(found)?;
+    layout.unified = layout.unified.filter(|_| !memberships.lines().any(|line| line == "0::/"));
+    Ok(layout)
 }
 
 /// The place where distributions mount it: `/sys/fs/cgroup/cpu,cpuacct` (with a link `cpu`, should the names be in
@@ -145,7 +151,7 @@ mod tests {
 
     #[test]
     fn hybrid_needs_no_mount_table() {
-        let memberships = "4:memory:/x\n3:cpu,cpuacct:/\n2:name=systemd:/\n0::/\n";
+        let memberships = "4:memory:/x\n3:cpu,cpuacct:/\n2:name=systemd:/\n0::/user.slice\n";
         let layout = discover(Path::new("/b"), memberships, v1, || panic!("read the mount table")).unwrap();
         assert_eq!(layout.version, Version::V1);
         assert_eq!(
@@ -153,6 +159,12 @@ mod tests {
             [("memory", "/b/memory"), ("cpu,cpuacct", "/b/cpu,cpuacct"), ("name=systemd", "/b/systemd")]
         );
         assert_eq!(layout.unified.as_deref(), Some(Path::new("/b/unified")));
+    }
+
+    #[test]
+    fn a_unified_hierarchy_that_nobody_uses_is_left_alone() {
+        let layout = discover(Path::new("/b"), "4:memory:/x\n0::/\n", v1, || panic!("read the mount table")).unwrap();
+        assert_eq!(layout.unified, None);
     }
 
     #[test]

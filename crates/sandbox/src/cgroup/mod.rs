@@ -68,6 +68,17 @@ pub fn has_controller(controller: &str) -> bool {
     }
 }
 
+/// Whether swap can be limited, that is, whether this kernel counts it per cgroup.
+pub fn accounts_swap() -> bool {
+    let Ok(layout) = layout::layout() else { return false };
+    let memory = layout.hierarchies.iter().find(|hierarchy| hierarchy.has("memory"));
+    match layout.version {
+        Version::V1 => memory.is_some_and(|memory| memory.root.join("memory.memsw.limit_in_bytes").exists()),
+        // Always, if there is swap in the kernel at all; the root itself has no such file to look for.
+        Version::V2 => Path::new("/proc/swaps").exists() && has_controller("memory"),
+    }
+}
+
 impl Cgroup {
     /// Makes the cgroup `path` (below the root of each hierarchy, e.g. `/kiste/ID`) and its parents.
     ///
@@ -123,9 +134,9 @@ impl Cgroup {
         }
     }
 
-    /// On hybrid hosts, the directory of the same name in the unified hierarchy, made if need be, for
-    /// `CLONE_INTO_CGROUP` beside [`Entry::V1`]: service managers that track processes there then see a container of
-    /// its own instead of the session that started it. `None` on every other host.
+    /// On hybrid hosts with a service manager, the directory of the same name in the unified hierarchy, made if need be,
+    /// for `CLONE_INTO_CGROUP` beside [`Entry::V1`]: the manager, which tracks processes there, then sees a container
+    /// of its own and does not end it with the session or service that started it. `None` on every other host.
     pub fn unified_entry(&self) -> io::Result<Option<OwnedFd>> {
         let Some(path) = &self.unified else { return Ok(None) };
         let root = &layout::layout()?.unified;
