@@ -65,22 +65,19 @@ pub fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// Sets every signal to its default action and unblocks all: what a new program expects to inherit.
+/// Sets every signal to its default action and unblocks all: what a new program expects to inherit. By the kernel's own
+/// interface: libc refuses to touch the two signals that it uses itself, which a parent may have left ignored.
 pub fn reset() {
+    // `struct kernel_sigaction` without handler, flags, restorer and mask: SIG_DFL. 32 bytes on all architectures.
+    let default = [0_u64; 4];
     for signal in 1..=MAX {
-        // SAFETY: SIG_DFL runs no code of ours; numbers that cannot be set (KILL, STOP, libc's own) are refused.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the structure is valid, the mask size is the kernel's; SIG_DFL runs no code of ours; KILL and STOP
+        // are refused.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, 0, size_of::<u64>()) };
     }
-    let none = set_of(&[]);
-    // SAFETY: an initialised set; the old mask is not asked for.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
-}
-
-/// Unblocks these signals; one that is pending is delivered at once.
-pub fn unblock(signals: &[i32]) {
-    let set = set_of(signals);
-    // SAFETY: an initialised set; the old mask is not asked for.
-    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+    let none = 0_u64;
+    // SAFETY: a mask of the size that is named; the old one is not asked for.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, 0, size_of::<u64>()) };
 }
 
 /// Blocks every signal that can be blocked until the guard is dropped, which restores the mask.
@@ -102,6 +99,13 @@ impl Drop for Blocked {
         // SAFETY: the set was filled by sigprocmask.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
     }
+}
+
+/// Unblocks these signals; one that is pending is delivered at once.
+pub fn unblock(signals: &[i32]) {
+    let set = set_of(signals);
+    // SAFETY: an initialised set; the old mask is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
 }
 
 fn set_of(signals: &[i32]) -> libc::sigset_t {

@@ -48,6 +48,8 @@ struct Job {
     /// Users of these, in the same order.
     #[serde(default)]
     exec_users: Vec<String>,
+    /// Where to write the first process's number once it runs.
+    pid_file: Option<PathBuf>,
     /// Kill the program after that.
     #[serde(default)]
     kill: bool,
@@ -134,6 +136,9 @@ fn run_in(job: &Job, cgroup: Option<&Cgroup>) -> Result<i32, Error> {
         wait(&created.pidfd);
         return Err(error);
     }
+    if let Some(path) = &job.pid_file {
+        std::fs::write(path, created.pid.to_string()).map_err(|error| Error::Step(error.to_string()))?;
+    }
     let executed = job.exec.iter().enumerate().try_for_each(|(index, process)| {
         let user = job.exec_users.get(index).map_or("", String::as_str);
         execute(&created, process, user, filter.as_ref(), fds, cgroup)
@@ -173,6 +178,11 @@ fn execute(
     let (target, target_pid) = (container.pidfd.as_fd(), container.pid);
     let started = Instant::now();
     let mut created = exec(&Exec { target, target_pid, process, user, seccomp, stdio, cgroup })?;
+    if rustix::fs::stat("/proc/self/ns/pid").map(|s| s.st_ino).ok()
+        != rustix::fs::stat("/proc/self/ns/pid_for_children").map(|s| s.st_ino).ok()
+    {
+        return Err(Error::Step("exec left the caller's children in the container".into()));
+    }
     if let Some(master) = created.terminal.take() {
         copy(master);
     }

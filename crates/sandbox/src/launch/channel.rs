@@ -18,20 +18,29 @@ pub(super) enum Report {
     /// Everything is in place. The user and group that the program will run as, in the container's numbers; with the
     /// master of its terminal, if it has one.
     Ready { uid: u32, gid: u32, terminal: Option<OwnedFd> },
-    /// The real child (made by an intermediate process): its number on the host and its descriptor.
-    Child { pid: i32, pidfd: OwnedFd },
+    /// The descriptor of the real child, which an intermediate process has made.
+    Child(OwnedFd),
+    /// The child is in a new time namespace that nobody has entered: its clocks can be set.
+    Clocks,
     /// The end of the other side without an error: after [`go`], the program runs.
     Gone,
 }
 
-/// Child: the identity is mapped, go on.
-pub(super) fn wait_mapped(socket: &OwnedFd) {
-    expect(socket, b'm');
+/// Child: waits until the parent has done what only it can (id maps, clocks).
+pub(super) fn wait_done(socket: &OwnedFd) {
+    expect(socket, b'd');
 }
 
-/// Parent: the child's ids are mapped.
-pub(super) fn mapped(socket: &OwnedFd) -> Result<(), Error> {
-    linux::socket::send(socket, b"m", &[]).step(|| "tell the child that its ids are mapped".into())
+/// Parent: what the child waits for is done.
+pub(super) fn done(socket: &OwnedFd) -> Result<(), Error> {
+    linux::socket::send(socket, b"d", &[]).step(|| "tell the child to go on".into())
+}
+
+/// Child: asks for its clocks to be set.
+pub(super) fn ask_for_clocks(socket: &OwnedFd) -> Result<(), Error> {
+    linux::socket::send(socket, b"t", &[]).step(|| "ask for clocks".into())?;
+    wait_done(socket);
+    Ok(())
 }
 
 /// Parent: lets the program be executed; returns once it was, or why it was not.
@@ -86,11 +95,10 @@ pub(super) fn ready(socket: &OwnedFd, uid: u32, gid: u32, terminal: Option<Owned
     linux::socket::send(socket, &message, &fds).step(|| "report readiness".into())
 }
 
-/// Intermediate process: hands over the real child.
+/// Intermediate process: hands over the real child. Not its number, which counts in the namespace of the intermediate
+/// process.
 pub(super) fn child(socket: &OwnedFd, child: &linux::clone::Child) -> Result<(), Error> {
-    let mut message = vec![b'c'];
-    message.extend(child.pid.to_ne_bytes());
-    linux::socket::send(socket, &message, &[child.pidfd.as_fd()]).step(|| "hand over the child".into())
+    linux::socket::send(socket, b"c", &[child.pidfd.as_fd()]).step(|| "hand over the child".into())
 }
 
 /// Child: reports a failure. If even that fails, the parent sees the child's end.
@@ -115,7 +123,8 @@ pub(super) fn receive(socket: &OwnedFd) -> Result<Report, Error> {
     let mut fds = fds.into_iter();
     match (message[0], number(1), number(5)) {
         (b'r', Some(uid), Some(gid)) => Ok(Report::Ready { uid, gid, terminal: fds.next() }),
-        (b'c', Some(pid), _) if let Some(pidfd) = fds.next() => Ok(Report::Child { pid: pid as i32, pidfd }),
+        (b'c', ..) if let Some(pidfd) = fds.next() => Ok(Report::Child(pidfd)),
+        (b't', ..) => Ok(Report::Clocks),
         (b'N', ..) => Err(Error::CommandNotFound(text())),
         (b'X', ..) => Err(Error::NotExecutable(text())),
         (b'I', ..) => Err(Error::Invalid(text())),

@@ -9,7 +9,7 @@ use linux::namespace::{Kinds, unshare};
 use rustix::fs::OFlags;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use super::parent::{Plan, offset_time};
+use super::parent::{Plan, has_offset_clocks, later};
 use super::place::{self, Covers, Made};
 use super::program::Program;
 use super::root::Root;
@@ -66,7 +66,7 @@ pub(super) fn enter_cgroup(entry: Option<&Entry>) -> Result<(), Error> {
 fn join_and_clone(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     plan.namespaces.join()?;
     privileges::become_root()?;
-    let namespaces = plan.namespaces.new.without(Kinds::CGROUP | offset_time(plan));
+    let namespaces = plan.namespaces.new.without(later(plan));
     let child = Clone { namespaces, cgroup: None, sibling: true }
         .spawn(|| guarded(socket, || prepare(plan, socket)))
         .step(|| "clone the container's first process".into())?;
@@ -75,7 +75,7 @@ fn join_and_clone(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
 
 fn become_container(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     if plan.namespaces.new.contains(Kinds::USER) {
-        channel::wait_mapped(socket);
+        channel::wait_done(socket);
     }
     plan.namespaces.join()?;
     if plan.namespaces.own_user() {
@@ -92,6 +92,7 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     }
     privileges::new_session()?;
     name_host(plan)?;
+    set_clocks(plan, socket)?;
     let root = build_root(plan, socket)?;
     let terminal = open_terminal(plan, &root)?;
     let identity = users::resolve(&root, plan.launch.user, plan.launch.groups, plan.process.user())?;
@@ -139,7 +140,6 @@ fn name_host(plan: &Plan<'_>) -> Result<(), Error> {
 fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
     // While the host's tree is visible: what is made from it, and what the kernel allows only then.
     let procfs = procfs()?;
-    set_clocks(plan, &procfs)?;
     set_sysctls(plan, &procfs)?;
     let covers = Covers::open(&plan.launch.state)?;
     let own_cgroups = plan.namespaces.new.contains(Kinds::CGROUP);
@@ -182,17 +182,14 @@ fn procfs() -> Result<Root, Error> {
     Ok(Root::new(place::procfs()?))
 }
 
-fn set_clocks(plan: &Plan<'_>, procfs: &Root) -> Result<(), Error> {
-    if !plan.namespaces.new.contains(Kinds::TIME) || offset_time(plan).is_empty() {
+/// The program enters the new time namespace by being executed (Linux 6.3), once its clocks are set: by the parent,
+/// because the file that does it belongs to the host's root as long as nobody may look into this process.
+fn set_clocks(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
+    if !has_offset_clocks(plan) {
         return Ok(());
     }
     unshare(Kinds::TIME).step(|| "make a time namespace".into())?;
-    let offsets = plan.linux.time_offsets().iter().flatten();
-    let lines: String = offsets
-        .map(|(clock, offset)| format!("{clock} {} {}\n", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0)))
-        .collect();
-    let pid = rustix::process::getpid();
-    write(procfs, Path::new(&format!("{pid}/timens_offsets")), &lines)
+    channel::ask_for_clocks(socket)
 }
 
 /// Kernel parameters of the container's own namespaces; the engine has checked that they belong to one.

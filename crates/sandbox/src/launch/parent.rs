@@ -92,7 +92,7 @@ fn clone(plan: &Plan<'_>, control: &OwnedFd, childs: &OwnedFd) -> Result<Child, 
     // With a user namespace to join, all new ones must belong to it: the child joins first, then clones again.
     let kinds = match namespaces.joined(Kinds::USER) {
         Some(_) => Kinds::default(),
-        None => namespaces.new.without(Kinds::CGROUP | offset_time(plan)),
+        None => namespaces.new.without(later(plan)),
     };
     let cgroup = match &plan.entry {
         Some(Entry::V2(directory)) => Some(directory.as_fd()),
@@ -103,12 +103,31 @@ fn clone(plan: &Plan<'_>, control: &OwnedFd, childs: &OwnedFd) -> Result<Child, 
         .step(|| "clone the container's first process".into())
 }
 
-/// A time namespace whose clocks are to be set must not be entered before; without offsets the child is born into it.
-pub(super) fn offset_time(plan: &Plan<'_>) -> Kinds {
-    match plan.linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()) {
-        true => Kinds::TIME,
-        false => Kinds::default(),
+/// New namespaces that the child makes itself: the cgroup namespace once it is in its cgroup, and a time namespace whose
+/// clocks are to be set, which can be done only before anybody enters it; without offsets the child is born into it.
+pub(super) fn later(plan: &Plan<'_>) -> Kinds {
+    match has_offset_clocks(plan) {
+        true => Kinds::CGROUP | Kinds::TIME,
+        false => Kinds::CGROUP,
     }
+}
+
+/// Whether there is a new time namespace with offsets.
+pub(super) fn has_offset_clocks(plan: &Plan<'_>) -> bool {
+    let offsets = plan.linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty());
+    offsets && plan.namespaces.new.contains(Kinds::TIME)
+}
+
+/// Sets the clocks of the time namespace that the child has made.
+fn set_clocks(plan: &Plan<'_>, control: &OwnedFd, child: &Child) -> Result<(), Error> {
+    let Report::Clocks = channel::receive(control)? else { return Err(ended(child)) };
+    let path = format!("/proc/{}/timens_offsets", child.pid);
+    let offsets = plan.linux.time_offsets().iter().flatten();
+    let lines: String = offsets
+        .map(|(clock, offset)| format!("{clock} {} {}\n", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0)))
+        .collect();
+    std::fs::write(&path, &lines).step(|| format!("write {:?} to {path}", lines.trim_end()))?;
+    channel::done(control)
 }
 
 type Finished = Result<(Child, Option<OwnedFd>), (Child, Error)>;
@@ -116,12 +135,8 @@ type Finished = Result<(Child, Option<OwnedFd>), (Child, Error)>;
 /// The parent's steps beside the child's.
 fn finish(plan: &Plan<'_>, control: &OwnedFd, mut child: Child) -> Finished {
     if plan.namespaces.joined(Kinds::USER).is_some() {
-        match channel::receive(control) {
-            Ok(Report::Child { pid, pidfd }) => {
-                let intermediate = std::mem::replace(&mut child, Child { pid, pidfd });
-                kill_and_reap(&intermediate.pidfd);
-            }
-            Ok(_) => return Err((child, Error::Step("the intermediate process ended early".into()))),
+        match real_child(control) {
+            Ok(real) => kill_and_reap(&std::mem::replace(&mut child, real).pidfd),
             Err(error) => return Err((child, error)),
         }
     }
@@ -135,16 +150,30 @@ fn finish(plan: &Plan<'_>, control: &OwnedFd, mut child: Child) -> Finished {
     }
 }
 
+/// The child that the intermediate process has made.
+fn real_child(control: &OwnedFd) -> Result<Child, Error> {
+    match channel::receive(control)? {
+        Report::Child(pidfd) => {
+            let pid = linux::pidfd::pid(pidfd.as_fd()).step(|| "find the container's first process".into())?;
+            Ok(Child { pid, pidfd })
+        }
+        _ => Err(Error::Step("the intermediate process ended early".into())),
+    }
+}
+
 fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child) -> Result<Option<OwnedFd>, Error> {
     if plan.namespaces.new.contains(Kinds::USER) {
         idmap::write_maps(child.pid, &plan.namespaces.uid_map, &plan.namespaces.gid_map)?;
-        channel::mapped(control)?;
+        channel::done(control)?;
     }
     let map = match plan.namespaces.own_user() {
         true => Some(IdMap { userns: idmap::user_namespace(child)?, root: root_ids(plan, child)? }),
         false => None,
     };
     super::privileges::set_oom_score(child.pid, plan.process)?;
+    if has_offset_clocks(plan) {
+        set_clocks(plan, control, child)?;
+    }
     channel::send_fds(control, &prepare(plan, map.as_ref())?)?;
     match channel::receive(control)? {
         Report::Ready { uid, gid, terminal } => {

@@ -182,9 +182,8 @@ fn loader(head: &[u8], file: &File) -> Option<Vec<u8>> {
         return None;
     }
     let (table, size, count) = (number(32, 8)? as usize, number(54, 2)? as usize, number(56, 2)? as usize);
-    let entry = (0..count)
-        .map_while(|index| table.checked_add(index * size))
-        .find(|at| number(*at, 4) == Some(PT_INTERP))?;
+    let entry =
+        (0..count).map_while(|index| table.checked_add(index * size)).find(|at| number(*at, 4) == Some(PT_INTERP))?;
     let (offset, length) = (number(entry + 8, 8)?, number(entry + 32, 8)?);
     let mut name = vec![0; usize::try_from(length).ok().filter(|length| (1..4096).contains(length))?];
     file.read_exact_at(&mut name, offset).ok()?;
