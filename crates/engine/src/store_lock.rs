@@ -8,9 +8,9 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{Context as _, Engine, Result, table, volume_table};
+use crate::{Context as _, Engine, Result, table, tree, volume_table};
 
-/// The right to make directories that no record names yet.
+/// The lock, shared or exclusive, until it is dropped.
 pub(crate) struct Making(#[allow(dead_code, reason = "held for its lock")] File);
 
 fn open(root: &Path) -> Result<File> {
@@ -28,6 +28,14 @@ impl Engine {
         Ok(Making(file))
     }
 
+    /// Waits until nobody makes directories, and keeps it so while the answer lives.
+    pub(crate) fn alone(&self) -> Result<Making> {
+        crate::make_directory(&self.paths().root)?;
+        let file = open(&self.paths().root)?;
+        flock(&file, FlockOperation::LockExclusive).step(|| "lock making.lock".to_owned())?;
+        Ok(Making(file))
+    }
+
     /// Removes directories of containers and volumes that no record names: what a killed `create` or `rm` left behind.
     /// Does nothing while somebody makes a container.
     pub(crate) fn sweep(&self) -> Result<()> {
@@ -40,7 +48,7 @@ impl Engine {
         }
         for (directory, name) in self.strays()? {
             let path = self.paths().root.join(directory).join(name);
-            fs::remove_dir_all(&path).step(|| format!("remove {}", path.display()))?;
+            tree::remove(&path)?;
         }
         Ok(())
     }

@@ -282,11 +282,6 @@ pub(crate) fn set_running(transaction: &Transaction<'_>, id: &str) -> Result<()>
     update(transaction, id, sql, &[&id])
 }
 
-/// Records when the present run began, in nanoseconds since 1970.
-pub(crate) fn set_started(transaction: &Transaction<'_>, id: &str, started_at: i64) -> Result<()> {
-    update(transaction, id, "UPDATE container SET started_at = ?2 WHERE id = ?1", &[&id, &started_at])
-}
-
 /// How a run ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ended {

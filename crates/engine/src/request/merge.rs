@@ -6,9 +6,6 @@ use serde::Deserialize;
 use crate::model::{Config, Empty, Healthcheck, Map, Set};
 use crate::{Context as _, Result};
 
-/// The search path of a container whose image names none (Docker's and the OCI image specification's default).
-pub(crate) const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// The `config` of an image configuration, with Docker's additions to the OCI image specification.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -82,9 +79,6 @@ fn merge_command(merged: &mut Config, entrypoint: Option<Vec<String>>, cmd: Opti
 /// The image's environment overlaid with the user's; a user's entry without `=` takes the variable away.
 fn merge_env(image: Vec<String>, user: &[String]) -> Vec<String> {
     let mut env = image;
-    if !env.iter().any(|entry| entry.starts_with("PATH=")) {
-        env.insert(0, DEFAULT_PATH.to_owned());
-    }
     for entry in user {
         let (name, value) = entry.split_once('=').map_or((entry.as_str(), None), |(name, value)| (name, Some(value)));
         let place = env.iter().position(|old| old.split('=').next() == Some(name));
@@ -159,7 +153,6 @@ mod tests {
     fn environment_is_overlaid_and_a_bare_name_removes() {
         let user = Config { env: list(&["A=2", "B=3", "PATH"]), ..Config::default() };
         assert_eq!(merge(&user, image()).env, list(&["A=2", "B=3"]));
-        assert_eq!(merge(&Config::default(), ImageConfig::default()).env, list(&[DEFAULT_PATH]));
     }
 
     #[test]
@@ -177,6 +170,6 @@ mod tests {
     #[test]
     fn null_fields_of_old_images_are_empty_ones() {
         let config = image_config(br#"{"config":{"Env":null,"Labels":null,"Volumes":null,"Cmd":null}}"#).unwrap();
-        assert_eq!(merge(&Config::default(), config).env, list(&[DEFAULT_PATH]));
+        assert_eq!(merge(&Config::default(), config), Config::default());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::model::{Config, CreateRequest, Healthcheck, HostConfig};
+use crate::model::{Config, CreateRequest, Healthcheck, HostConfig, RestartPolicy};
 use crate::request::{limits, names, signal};
 use crate::spec::{caps, devices, security};
 use crate::{Error, Result};
@@ -216,26 +216,24 @@ fn check_contradictions(config: &Config, host: &HostConfig) -> Result<()> {
 }
 
 fn check_life(host: &HostConfig) -> Result<()> {
-    let policy = &host.restart_policy;
-    match policy.name.as_str() {
-        "on-failure" if policy.maximum_retry_count < 0 => {
-            return Err(Error::invalid("invalid restart policy: maximum retry count cannot be negative"));
-        }
-        "on-failure" => {}
-        "" | "no" | "always" | "unless-stopped" if policy.maximum_retry_count != 0 => {
-            return Err(Error::invalid(
-                "invalid restart policy: maximum retry count can only be used with 'on-failure'",
-            ));
-        }
-        "" | "no" | "always" | "unless-stopped" => {}
-        unknown => {
-            return Err(Error::invalid(format!(
-                "invalid restart policy: unknown policy '{unknown}'; use one of 'no', 'always', 'on-failure', or \
-                 'unless-stopped'"
-            )));
-        }
-    }
+    check_restart_policy(&host.restart_policy)?;
     crate::log::Options::parse(&host.log_config).map(drop)
+}
+
+/// Name and retry count of a restart policy.
+pub(crate) fn check_restart_policy(policy: &RestartPolicy) -> Result<()> {
+    let bad = |what: String| Err(Error::invalid(format!("invalid restart policy: {what}")));
+    match policy.name.as_str() {
+        "on-failure" if policy.maximum_retry_count < 0 => bad("maximum retry count cannot be negative".to_owned()),
+        "on-failure" => Ok(()),
+        "" | "no" | "always" | "unless-stopped" if policy.maximum_retry_count != 0 => {
+            bad("maximum retry count can only be used with 'on-failure'".to_owned())
+        }
+        "" | "no" | "always" | "unless-stopped" => Ok(()),
+        unknown => bad(format!(
+            "unknown policy '{unknown}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )),
+    }
 }
 
 fn check_hosts(host: &HostConfig) -> Result<()> {

@@ -26,6 +26,9 @@ use crate::{Context as _, Engine, Error, Result};
 /// Version of the OCI runtime specification that the configuration follows.
 const OCI_VERSION: &str = "1.2.0";
 
+/// Where programs are looked for if neither image nor user says (Docker's).
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Seconds before `stop` kills, unless the container says otherwise (Docker's).
 const STOP_TIMEOUT: i64 = 10;
 
@@ -262,6 +265,7 @@ fn environment(config: &Config) -> Vec<String> {
             all.push(format!("{name}={value}"));
         }
     };
+    add("PATH", SEARCH_PATH);
     add("HOSTNAME", &config.hostname);
     if config.tty {
         add("TERM", "xterm");

@@ -75,7 +75,7 @@ pub(super) fn kernel(sharing: &Sharing<'_>) -> Vec<Mount> {
 /// `/dev/shm`: the host's, another container's, one that others can join, or (as a rule) a tmpfs of its own.
 fn shm(sharing: &Sharing<'_>) -> Option<Mount> {
     let options = ["rbind", "nosuid", "noexec", "nodev", "rprivate"];
-    let mut bind = |source: &Path| {
+    let bind = |source: &Path| {
         let mut shm = mount("bind", "", "/dev/shm", &options);
         shm.set_source(Some(source.to_owned()));
         if sharing.mapped {

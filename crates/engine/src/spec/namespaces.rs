@@ -15,8 +15,8 @@ pub(crate) enum Space {
     Host,
     /// Its own, with these mappings of users and groups.
     Own(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>),
-    /// That of a process, with these mappings.
-    Joined(i32, Vec<LinuxIdMapping>, Vec<LinuxIdMapping>),
+    /// That of a process, which has its mappings already.
+    Joined(i32),
 }
 
 impl Space {
@@ -59,10 +59,7 @@ impl Engine {
             match userns::owner(&container.host)? {
                 Owner::Host => return Ok(Space::Host),
                 Owner::Container(next) => name = next,
-                Owner::Own => {
-                    let Space::Own(users, groups) = own_space(&container)? else { break };
-                    return Ok(Space::Joined(pid, users, groups));
-                }
+                Owner::Own => return Ok(Space::Joined(pid)),
             }
         }
         Err(Error::invalid(format!("container {name}: more than {MAX_CHAIN} containers join each other's namespaces")))
@@ -91,7 +88,7 @@ pub(super) fn list(engine: &Engine, host: &HostConfig, space: &Space) -> Result<
     match space {
         Space::Host => {}
         Space::Own(..) => list.push(namespace(Type::User, None)),
-        Space::Joined(pid, ..) => list.push(namespace(Type::User, Some(path(*pid, "user")))),
+        Space::Joined(pid) => list.push(namespace(Type::User, Some(path(*pid, "user")))),
     }
     let modes = [
         (Type::Pid, &host.pid_mode, "pid", "PID namespace"),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use image::store::Image;
 use records::Durability;
 
-use crate::model::{Config, CreateRequest, Created, HostConfig, Map};
+use crate::model::{Config, CreateRequest, Created, HostConfig};
 use crate::request::mounts::{Lookup, Resolved};
 use crate::request::{defaults, files, merge, mounts, names, validate};
 use crate::spec::{security, userns};
@@ -142,16 +142,6 @@ impl Engine {
         self.write_files(container, &directory)
     }
 
-    fn make_volume_directory(&self, volume: &VolumeRow, made: &mut Undo) -> Result<()> {
-        let directory = self.paths().volume(&volume.name);
-        // It may be there: another command has just made a volume of the same name, and its transaction decides.
-        if made.directory_if_missing(&directory, 0o701)? {
-            let data = directory.join("_data");
-            fs::DirBuilder::new().mode(0o755).create(&data).step(|| format!("create {}", data.display()))?;
-        }
-        Ok(())
-    }
-
     /// Copies the image's files into new or empty volumes, once each.
     fn copy_up(&self, container: &Container, image: &Image, resolved: &Resolved) -> Result<()> {
         let mut view = None;
@@ -194,8 +184,7 @@ impl Engine {
 
     fn announce(&self, container: &Container, new_volumes: &[String]) -> Result<()> {
         for name in new_volumes {
-            let attributes = Map::from([("driver".to_owned(), "local".to_owned())]);
-            events::append(self.paths(), &events::event("volume", "create", name, attributes))?;
+            self.volume_event(name, "create")?;
         }
         self.container_event(container, "create", &[])
     }
@@ -250,6 +239,10 @@ fn commit(
         if volume_table::insert(transaction, volume)? {
             new.push(volume.name.clone());
         }
+    }
+    for mount in container.mounts.iter().filter(|mount| mount.point.kind == "volume") {
+        // One that was there a moment ago may have been removed meanwhile.
+        volume_table::find(transaction, &mount.point.name)?;
     }
     if userns::owner(&container.host)? == userns::Owner::Own {
         container.uid_base = Some(ids::free_base(&table::uid_bases(transaction)?)?);

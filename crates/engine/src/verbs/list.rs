@@ -1,7 +1,12 @@
 //! `ps`: the list of containers, with Docker's filters.
 
+use std::collections::BTreeMap;
+
+use crate::filters::Filters;
 use crate::model::{Map, MountPoint, Status};
-use crate::{Engine, Result};
+use crate::spec;
+use crate::view::View;
+use crate::{Engine, Error, Result, table, tree};
 
 /// Which containers.
 #[derive(Clone, Debug, Default)]
@@ -49,9 +54,186 @@ pub struct ContainerRow {
     pub sizes: Option<(u64, u64)>,
 }
 
+const KEYS: &[&str] = &[
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish",
+    "since", "status", "volume",
+];
+
 impl Engine {
     /// Newest first.
-    pub fn list(&self, _request: &ListRequest) -> Result<Vec<ContainerRow>> {
-        todo!()
+    pub fn list(&self, request: &ListRequest) -> Result<Vec<ContainerRow>> {
+        let condition = Condition::new(self, request)?;
+        let views = self.views()?;
+        let mut sizes = BTreeMap::new();
+        let chosen = views.into_iter().filter(|view| condition.holds(view)).take(request.last.unwrap_or(usize::MAX));
+        chosen.map(|view| self.row(&view, request.size, &mut sizes)).collect()
     }
+
+    fn row(&self, view: &View, size: bool, image_sizes: &mut BTreeMap<String, u64>) -> Result<ContainerRow> {
+        let container = &view.container;
+        let sizes = size.then(|| self.sizes(view, image_sizes));
+        Ok(ContainerRow {
+            id: container.id.clone(),
+            name: container.name.clone(),
+            image: container.image.clone(),
+            image_id: container.image_id.clone(),
+            command: spec::command(&container.config).join(" "),
+            created: container.created_at / 1_000_000_000,
+            status: view.status(),
+            status_text: view.phrase(),
+            exit_code: view.exit_code(),
+            ports: ports(view),
+            labels: container.config.labels.clone(),
+            mounts: container.mounts.iter().map(|mount| mount.point.clone()).collect(),
+            networks: vec![network(&container.host.network_mode)],
+            sizes,
+        })
+    }
+
+    /// Bytes that a container has changed, and bytes of its whole tree.
+    fn sizes(&self, view: &View, known: &mut BTreeMap<String, u64>) -> (u64, u64) {
+        let changed = tree::size(&self.paths().container(&view.container.id).join("upper"));
+        let image = known.entry(view.container.image_id.clone()).or_insert_with(|| {
+            // An image that is gone or the host's own tree has no size on record.
+            self.image_of(&view.container).map_or(0, |image| image.size)
+        });
+        (changed, changed + *image)
+    }
+}
+
+/// The name by which `ps` and `inspect` know a network mode.
+pub(crate) fn network(mode: &str) -> String {
+    if mode.starts_with("container:") { String::new() } else { mode.to_owned() }
+}
+
+/// Exposed ports, as Docker shows ports that are not published. Only a container that runs has ports.
+fn ports(view: &View) -> String {
+    if !matches!(view.status(), Status::Running | Status::Paused) || view.container.host.network_mode == "host" {
+        return String::new();
+    }
+    let ports: Vec<&str> = view.container.config.exposed_ports.iter().flatten().map(|(port, _)| port.as_str()).collect();
+    ports.join(", ")
+}
+
+/// The filters, ready to be applied.
+struct Condition<'a> {
+    filters: Filters<'a>,
+    names: crate::filters::Patterns,
+    ids: crate::filters::Patterns,
+    statuses: Vec<Status>,
+    exited: Vec<i64>,
+    ancestors: Option<Vec<String>>,
+    before: Option<i64>,
+    since: Option<i64>,
+    all: bool,
+}
+
+impl<'a> Condition<'a> {
+    fn new(engine: &Engine, request: &'a ListRequest) -> Result<Self> {
+        let filters = Filters::new(&request.filters, KEYS)?;
+        if filters.boolean("is-task")? == Some(true) {
+            return Err(Error::not_implemented("filter is-task=true: there are no swarm tasks"));
+        }
+        let statuses = filters.values("status").iter().map(|word| status(word)).collect::<Result<Vec<_>>>()?;
+        let exited = filters.values("exited").iter().map(|text| code(text)).collect::<Result<Vec<_>>>()?;
+        check_health(&filters)?;
+        let reference = |key: &str| -> Result<Option<i64>> {
+            let Some(name) = filters.values(key).first() else { return Ok(None) };
+            engine.read(|connection| Ok(Some(table::find(connection, name)?.created_at)))
+        };
+        // Asking for a state means asking for containers in it, whether or not they run (Docker's rule).
+        let all = request.all || request.last.is_some() || !statuses.is_empty() || !exited.is_empty();
+        Ok(Condition {
+            names: filters.patterns("name")?,
+            ids: filters.patterns("id")?,
+            before: reference("before")?,
+            since: reference("since")?,
+            ancestors: filters.has("ancestor").then(|| ancestors(engine, &filters)),
+            statuses,
+            exited,
+            all: all || filters.has("before") || filters.has("since"),
+            filters,
+        })
+    }
+
+    fn holds(&self, view: &View) -> bool {
+        let container = &view.container;
+        let status = view.status();
+        let runs = matches!(status, Status::Running | Status::Paused | Status::Restarting);
+        (self.all || runs)
+            && (self.statuses.is_empty() || self.statuses.contains(&status))
+            && (self.exited.is_empty() || status == Status::Exited && self.exited.contains(&view.exit_code()))
+            && self.before.is_none_or(|time| container.created_at < time)
+            && self.since.is_none_or(|time| container.created_at > time)
+            && self.names_hold(view)
+            && self.filters.labels(&container.config.labels)
+            && self.filters.any("health", |word| word == view.health())
+            && self.filters.any("network", |name| network_is(name, &container.host.network_mode))
+            && self.filters.any("volume", |value| has_mount(view, value))
+            && self.filters.any("expose", |port| exposes(view, port))
+            && self.filters.any("publish", |_| false)
+            && self.ancestors.as_ref().is_none_or(|ids| ids.contains(&container.image_id) || ids.contains(&container.image))
+    }
+
+    fn names_hold(&self, view: &View) -> bool {
+        let name = &view.container.name;
+        (self.names.matches(name) || self.names.matches(&format!("/{name}")))
+            && (!self.filters.has("id") || self.ids.matches(&view.container.id))
+    }
+}
+
+fn status(word: &str) -> Result<Status> {
+    serde_json::from_value(serde_json::Value::from(word)).map_err(|_| {
+        Error::invalid(format!("invalid filter 'status={word}'"))
+            .hinted("the states are created, running, paused, restarting, removing, exited and dead")
+    })
+}
+
+fn code(text: &str) -> Result<i64> {
+    text.parse().map_err(|_| Error::invalid(format!("invalid filter 'exited={text}'")))
+}
+
+fn check_health(filters: &Filters<'_>) -> Result<()> {
+    match filters.values("health").iter().find(|word| !matches!(word.as_str(), "starting" | "healthy" | "unhealthy" | "none")) {
+        Some(word) => Err(Error::invalid(format!("invalid filter 'health={word}'"))),
+        None => Ok(()),
+    }
+}
+
+/// Ids of the images that `ancestor` names, and of those that have all their layers at the bottom. A name without an
+/// image stands for itself.
+fn ancestors(engine: &Engine, filters: &Filters<'_>) -> Vec<String> {
+    let names = filters.values("ancestor");
+    let found = engine.read(|connection| {
+        let store = engine.images();
+        let images = store.list(connection)?;
+        let mut ids = Vec::new();
+        for name in names {
+            let Ok(parent) = store.resolve(connection, name) else { continue };
+            let children = images.iter().filter(|image| !parent.layers.is_empty() && image.layers.ends_with(&parent.layers));
+            ids.extend(children.map(|image| image.id.clone()));
+            ids.push(parent.id);
+        }
+        Ok(ids)
+    });
+    found.unwrap_or_default().into_iter().chain(names.iter().cloned()).collect()
+}
+
+fn network_is(name: &str, mode: &str) -> bool {
+    name == mode || (name == "default" && mode == "bridge")
+}
+
+fn has_mount(view: &View, value: &str) -> bool {
+    view.container.mounts.iter().any(|mount| [&mount.point.name, &mount.point.source, &mount.point.destination].contains(&&value.to_owned()))
+}
+
+/// `80`, `80/tcp`, `80-90/tcp`.
+fn exposes(view: &View, wanted: &str) -> bool {
+    let (range, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { return false };
+    view.container.config.exposed_ports.iter().flatten().any(|(port, _)| {
+        let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
+        kind == protocol && number.parse::<u16>().is_ok_and(|number| (first..=last).contains(&number))
+    })
 }

@@ -32,3 +32,6 @@ pub use start::{Attach, StartOptions};
 pub use stats::Stats;
 pub use top::Top;
 pub use update::UpdateRequest;
+
+#[cfg(test)]
+mod tests;

@@ -33,16 +33,16 @@ impl Engine {
             if let Some(lock) = RunLock::try_take(self.paths(), &container.id)? {
                 break lock;
             }
-            self.make_way(&container, options)?;
+            self.make_way(name, &container, options)?;
         };
         self.remove_locked(&container.id, options.volumes)
     }
 
     /// Somebody is responsible for the container's run: an error, or with `force` the end of the run.
-    fn make_way(&self, container: &Container, options: RemoveOptions) -> Result<()> {
+    fn make_way(&self, name: &str, container: &Container, options: RemoveOptions) -> Result<()> {
         let run = status::read(self.paths(), &container.id).map(|run| run.status);
         let refuse =
-            |what: &str| Err(Error::conflict(format!("cannot remove container \"/{}\": {what}", container.name)));
+            |what: &str| Err(Error::conflict(format!("cannot remove container \"{name}\": {what}")));
         match run {
             Some(Status::Running | Status::Paused | Status::Restarting) if options.force => {
                 match self.stop(&container.id, Some("KILL"), Some(0)) {
@@ -62,13 +62,6 @@ impl Engine {
                 self.read(|connection| table::find(connection, &container.id)).map(drop)
             }
         }
-    }
-
-    /// Removes a volume's directory, whose row is gone, and tells it.
-    pub(crate) fn remove_volume_directory(&self, name: &str) -> Result<()> {
-        tree::remove(&self.paths().volume(name))?;
-        let attributes = Map::from([("driver".to_owned(), "local".to_owned())]);
-        events::append(self.paths(), &events::event("volume", "destroy", name, attributes))
     }
 
     /// Removes all containers that do not run (filters: `until`, `label`, `label!`).
