@@ -1,8 +1,6 @@
 //! Docker's `json-file` format, byte for byte: `{"log":"…","stream":"stdout","attrs":{…},"time":"…"}` a line
 //! (moby `daemon/logger/jsonfilelog/jsonlog`).
 
-use std::fmt::Write as _;
-
 use serde::Deserialize;
 
 use crate::clock;
@@ -27,30 +25,46 @@ pub(super) fn encode(out: &mut Vec<u8>, stream: Stream, line: &[u8], time: i64, 
 }
 
 /// JSON string contents as Docker writes them: HTML characters and line separators escaped, each invalid byte of UTF-8
-/// as one replacement character.
+/// as one replacement character. What needs no escape is copied in runs.
 fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            escape_character(out, character);
-        }
+        escape_text(out, chunk.valid().as_bytes());
         for _ in chunk.invalid() {
             out.extend_from_slice(b"\\ufffd");
         }
     }
 }
 
-fn escape_character(out: &mut Vec<u8>, character: char) {
-    match character {
-        '\\' | '"' => out.extend([b'\\', character as u8]),
-        '\n' => out.extend_from_slice(b"\\n"),
-        '\r' => out.extend_from_slice(b"\\r"),
-        '\0'..='\x1f' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-            let mut escaped = String::with_capacity(6);
-            let _ = write!(escaped, "\\u{:04x}", character as u32);
-            out.extend_from_slice(escaped.as_bytes());
-        }
-        _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+/// Escapes valid UTF-8.
+fn escape_text(out: &mut Vec<u8>, text: &[u8]) {
+    let mut plain = 0;
+    let mut at = 0;
+    while at < text.len() {
+        let (length, escaped) = match &text[at..] {
+            [b'\\', ..] => (1, *b"\\\\\0\0\0\0"),
+            [b'"', ..] => (1, *b"\\\"\0\0\0\0"),
+            [b'\n', ..] => (1, *b"\\n\0\0\0\0"),
+            [b'\r', ..] => (1, *b"\\r\0\0\0\0"),
+            [byte @ (0..=0x1f | b'<' | b'>' | b'&'), ..] => (1, hexadecimal(*byte)),
+            [0xe2, 0x80, 0xa8, ..] => (3, *b"\\u2028"),
+            [0xe2, 0x80, 0xa9, ..] => (3, *b"\\u2029"),
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        out.extend_from_slice(&text[plain..at]);
+        out.extend(escaped.into_iter().filter(|&byte| byte != 0));
+        at += length;
+        plain = at;
     }
+    out.extend_from_slice(&text[plain..]);
+}
+
+/// `\u00XX`.
+fn hexadecimal(byte: u8) -> [u8; 6] {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    [b'\\', b'u', b'0', b'0', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
 #[derive(Deserialize)]

@@ -17,13 +17,13 @@ use crate::plan::Plan;
 use crate::session::{ExecEnd, Session};
 use crate::spec::caps;
 use crate::status::RunStatus;
-use crate::{Context, Engine, Error, Paths, Result, events, table};
+use crate::{Context, Engine, Error, Paths, Result, events};
 
 impl Engine {
     /// Runs a process in the container and returns when it has been executed. With `detach` nothing is connected and
     /// the session only tells the process's end. Errors: `NotExecutable` and `CommandNotFound` as for `run`.
     pub fn exec(&self, name: &str, config: &ExecConfig, detach: bool) -> Result<Session> {
-        let container = self.read(|connection| table::find(connection, name))?;
+        let container = self.look_up(name)?;
         if config.cmd.is_empty() {
             return Err(Error::invalid("No exec command specified"));
         }

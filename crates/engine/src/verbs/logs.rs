@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::log::{Driver, Options, read::Reader};
 use crate::monitor::protocol::{self, Request};
-use crate::{Context, Engine, Error, Result, table};
+use crate::{Context, Engine, Error, Result};
 
 /// Which output a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl LogsRequest {
 impl Engine {
     /// Calls `each` for every entry until it returns false.
     pub fn logs(&self, name: &str, request: &LogsRequest, each: &mut dyn FnMut(LogEntry) -> bool) -> Result<()> {
-        let container = self.read(|connection| table::find(connection, name))?;
+        let container = self.look_up(name)?;
         let options = Options::parse(&container.host.log_config)?;
         if options.driver == Driver::None {
             return Err(Error::not_implemented("configured logging driver does not support reading")
