@@ -97,7 +97,7 @@ fn names_and_links_that_lead_outside() {
         Layer::new().symlink("t", &format!("{up}tmp")).file(&format!("t/{mark}"), 0o644, b"x"),
         Layer::new().hardlink("passwd", "/etc/hostname").entry("passwd", EntryType::Regular, 0o644, (0, 0), "", b"x"),
         Layer::new().hardlink("h", &format!("{up}etc/hostname")),
-        Layer::new().directory("d", 0o755).symlink("d/l", &format!("{up}tmp")).file(
+        Layer::new().directory("dd", 0o755).symlink("d/l", &format!("{up}tmp")).file(
             &format!("d/l/../{mark}"),
             0o644,
             b"x",

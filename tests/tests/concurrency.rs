@@ -15,7 +15,7 @@ fn sane(output: &Output) {
 #[test]
 fn fifty_commands_on_three_containers() {
     let env = Env::with_busybox();
-    for name in ["a", "b", "c"] {
+    for name in ["aa", "bb", "cc"] {
         env.detached(&["--name", name], "sleep 60");
     }
     let verbs: [&[&str]; 10] = [
@@ -32,7 +32,7 @@ fn fifty_commands_on_three_containers() {
     ];
     thread::scope(|scope| {
         for index in 0..50 {
-            let name = ["a", "b", "c"][index % 3];
+            let name = ["aa", "bb", "cc"][index % 3];
             let verb = verbs[index % verbs.len()];
             let env = &env;
             scope.spawn(move || match verb[0] {
@@ -46,8 +46,8 @@ fn fifty_commands_on_three_containers() {
     });
     let mut names: Vec<String> = env.ok(&["ps", "-a", "--format", "{{.Names}}"]).lines().map(str::to_owned).collect();
     names.sort();
-    assert_eq!(names, ["a", "b", "c"], "every acknowledged container is still there");
-    for name in ["a", "b", "c"] {
+    assert_eq!(names, ["aa", "bb", "cc"], "every acknowledged container is still there");
+    for name in ["aa", "bb", "cc"] {
         env.kiste(&["unpause", name]);
         env.ok(&["restart", "-t", "0", name]);
         assert_eq!(env.status(name), "running");
@@ -101,10 +101,10 @@ fn one_name_goes_to_one() {
 #[test]
 fn removing_the_same_container_ten_times() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c", "-v", "/data"], "sleep 60");
+    env.detached(&["--name", "cc", "-v", "/data"], "sleep 60");
     thread::scope(|scope| {
         for _ in 0..10 {
-            scope.spawn(|| sane(&env.kiste(&["rm", "-f", "-v", "c"])));
+            scope.spawn(|| sane(&env.kiste(&["rm", "-f", "-v", "cc"])));
         }
     });
     assert_eq!(env.ok(&["ps", "-aq"]), "");
@@ -129,8 +129,8 @@ fn a_volume_filled_once() {
     let env = Env::with_busybox();
     thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| assert_eq!(env.sh(&["-v", "v:/etc"], "grep -c . /etc/passwd"), "4"));
+            scope.spawn(|| assert_eq!(env.sh(&["-v", "vol:/etc"], "grep -c . /etc/passwd"), "4"));
         }
     });
-    assert_eq!(env.ok(&["volume", "ls", "-q"]), "v");
+    assert_eq!(env.ok(&["volume", "ls", "-q"]), "vol");
 }

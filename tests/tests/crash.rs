@@ -30,10 +30,10 @@ fn containers(env: &Env) -> Vec<String> {
 
 /// Whatever happened, the container can be removed and its name used again.
 fn manageable(env: &Env, failpoint: &str) {
-    if containers(env).iter().any(|name| name == "c") {
-        assert_eq!(env.ok(&["rm", "-f", "-v", "c"]), "c", "after {failpoint}");
+    if containers(env).iter().any(|name| name == "cc") {
+        assert_eq!(env.ok(&["rm", "-f", "-v", "cc"]), "cc", "after {failpoint}");
     }
-    let again = env.kiste(&["run", "--rm", "--name", "c", "busybox", "echo", "again"]);
+    let again = env.kiste(&["run", "--rm", "--name", "cc", "busybox", "echo", "again"]);
     assert_eq!(again.ok(), "again", "after {failpoint}");
     let remains = env.remains();
     assert!(remains.is_empty(), "after {failpoint}, left behind: {remains:#?}");
@@ -44,11 +44,11 @@ fn killed_while_a_detached_container_starts() {
     let env = Env::with_busybox();
     for failpoint in failpoints() {
         let output =
-            with_failpoint(&env, failpoint, &["run", "-d", "--name", "c", "-v", "/data", "busybox", "sleep", "60"]);
+            with_failpoint(&env, failpoint, &["run", "-d", "--name", "cc", "-v", "/data", "busybox", "sleep", "60"]);
         let names = containers(&env);
         if output.code() == 0 {
-            assert_eq!(names, ["c"], "acknowledged, then lost at {failpoint}");
-            let status = env.status("c");
+            assert_eq!(names, ["cc"], "acknowledged, then lost at {failpoint}");
+            let status = env.status("cc");
             assert!(["running", "exited", "created"].contains(&status.as_str()), "{status} at {failpoint}");
         }
         manageable(&env, failpoint);
@@ -59,9 +59,9 @@ fn killed_while_a_detached_container_starts() {
 fn killed_while_a_container_runs_to_its_end() {
     let env = Env::with_busybox();
     for failpoint in failpoints() {
-        let output = with_failpoint(&env, failpoint, &["run", "--name", "c", "busybox", "sh", "-c", "exit 0"]);
+        let output = with_failpoint(&env, failpoint, &["run", "--name", "cc", "busybox", "sh", "-c", "exit 0"]);
         if output.code() == 0 {
-            wait_until("its end is recorded", Duration::from_secs(10), || (env.status("c") == "exited").then_some(()));
+            wait_until("its end is recorded", Duration::from_secs(10), || (env.status("cc") == "exited").then_some(()));
         }
         manageable(&env, failpoint);
     }
@@ -71,7 +71,7 @@ fn killed_while_a_container_runs_to_its_end() {
 fn killed_while_a_container_removes_itself() {
     let env = Env::with_busybox();
     for failpoint in failpoints() {
-        with_failpoint(&env, failpoint, &["run", "--rm", "--name", "c", "-v", "/data", "busybox", "true"]);
+        with_failpoint(&env, failpoint, &["run", "--rm", "--name", "cc", "-v", "/data", "busybox", "true"]);
         manageable(&env, failpoint);
         assert_eq!(env.ok(&["volume", "ls", "-q"]), "", "at {failpoint}");
     }
@@ -81,12 +81,12 @@ fn killed_while_a_container_removes_itself() {
 fn killed_while_stopping() {
     let env = Env::with_busybox();
     for failpoint in failpoints() {
-        let started = with_failpoint(&env, failpoint, &["run", "-d", "--name", "c", "busybox", "sleep", "60"]);
+        let started = with_failpoint(&env, failpoint, &["run", "-d", "--name", "cc", "busybox", "sleep", "60"]);
         if started.code() == 0 {
-            let output = with_failpoint(&env, failpoint, &["stop", "-t", "0", "c"]);
-            assert_eq!(containers(&env), ["c"], "at {failpoint}");
+            let output = with_failpoint(&env, failpoint, &["stop", "-t", "0", "cc"]);
+            assert_eq!(containers(&env), ["cc"], "at {failpoint}");
             if output.code() == 0 {
-                assert_eq!(env.status("c"), "exited", "acknowledged, yet it runs: {failpoint}");
+                assert_eq!(env.status("cc"), "exited", "acknowledged, yet it runs: {failpoint}");
             }
         }
         manageable(&env, failpoint);
@@ -97,8 +97,8 @@ fn killed_while_stopping() {
 fn killed_while_removing() {
     let env = Env::with_busybox();
     for failpoint in failpoints() {
-        let id = env.ok(&["run", "-d", "--name", "c", "-v", "/data", "busybox", "sleep", "60"]);
-        let output = with_failpoint(&env, failpoint, &["rm", "-f", "-v", "c"]);
+        let id = env.ok(&["run", "-d", "--name", "cc", "-v", "/data", "busybox", "sleep", "60"]);
+        let output = with_failpoint(&env, failpoint, &["rm", "-f", "-v", "cc"]);
         let left = containers(&env);
         if output.code() == 0 {
             assert_eq!(left, Vec::<String>::new(), "acknowledged, yet it is there: {failpoint}");
@@ -120,51 +120,51 @@ fn kill_monitors(env: &Env) {
 #[test]
 fn a_killed_monitor_is_replaced_and_said_so() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c"], "trap 'exit 21' TERM; i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done");
-    let pid = env.pid("c");
-    wait_until("it writes", Duration::from_secs(10), || (env.ok(&["logs", "c"]).lines().count() > 3).then_some(()));
+    env.detached(&["--name", "cc"], "trap 'exit 21' TERM; i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done");
+    let pid = env.pid("cc");
+    wait_until("it writes", Duration::from_secs(10), || (env.ok(&["logs", "cc"]).lines().count() > 3).then_some(()));
     kill_monitors(&env);
     let output = env.kiste(&["ps", "--format", "{{.Names}} {{.State}}"]);
-    assert_eq!(output.ok(), "c running");
+    assert_eq!(output.ok(), "cc running");
     assert!(output.stderr.contains("monitor") && output.stderr.contains('c'), "{output:#?}");
     assert_eq!(env.kiste(&["ps", "-q"]).stderr, "", "said once");
-    assert_eq!(env.pid("c"), pid, "the process goes on");
-    let before = env.ok(&["logs", "c"]).lines().count();
+    assert_eq!(env.pid("cc"), pid, "the process goes on");
+    let before = env.ok(&["logs", "cc"]).lines().count();
     wait_until("its output is kept again", Duration::from_secs(10), || {
-        (env.ok(&["logs", "c"]).lines().count() > before + 3).then_some(())
+        (env.ok(&["logs", "cc"]).lines().count() > before + 3).then_some(())
     });
-    assert_eq!(env.ok(&["exec", "c", "echo", "in"]), "in");
-    env.ok(&["stop", "c"]);
-    let code = env.inspect("c")["State"]["ExitCode"].as_i64();
+    assert_eq!(env.ok(&["exec", "cc", "echo", "in"]), "in");
+    env.ok(&["stop", "cc"]);
+    let code = env.inspect("cc")["State"]["ExitCode"].as_i64();
     assert!(matches!(code, Some(21 | 255)), "{code:?}");
-    env.ok(&["start", "c"]);
-    assert_eq!(env.status("c"), "running");
+    env.ok(&["start", "cc"]);
+    assert_eq!(env.status("cc"), "running");
 }
 
 #[test]
 fn monitor_and_container_killed_together() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c"], "sleep 60");
-    let pid = env.pid("c");
+    env.detached(&["--name", "cc"], "sleep 60");
+    let pid = env.pid("cc");
     kill_monitors(&env);
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
-    wait_until("it is known to have ended", Duration::from_secs(5), || (env.status("c") == "exited").then_some(()));
-    env.ok(&["start", "c"]);
-    assert_eq!(env.status("c"), "running");
+    wait_until("it is known to have ended", Duration::from_secs(5), || (env.status("cc") == "exited").then_some(()));
+    env.ok(&["start", "cc"]);
+    assert_eq!(env.status("cc"), "running");
 }
 
 #[test]
 fn after_a_reboot_nothing_runs_and_nothing_is_lost() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c"], "echo kept >/kept; sleep 60");
+    env.detached(&["--name", "cc"], "echo kept >/kept; sleep 60");
     wait_until("it has written", Duration::from_secs(10), || {
-        (env.kiste(&["exec", "c", "cat", "/kept"]).code() == 0).then_some(())
+        (env.kiste(&["exec", "cc", "cat", "/kept"]).code() == 0).then_some(())
     });
-    let pid = env.pid("c");
+    let pid = env.pid("cc");
     kill_monitors(&env);
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
     std::fs::remove_dir_all(env.state()).unwrap();
-    wait_until("it is known to have ended", Duration::from_secs(5), || (env.status("c") == "exited").then_some(()));
-    env.ok(&["start", "c"]);
-    assert_eq!(env.ok(&["exec", "c", "cat", "/kept"]), "kept");
+    wait_until("it is known to have ended", Duration::from_secs(5), || (env.status("cc") == "exited").then_some(()));
+    env.ok(&["start", "cc"]);
+    assert_eq!(env.ok(&["exec", "cc", "cat", "/kept"]), "kept");
 }

@@ -81,7 +81,6 @@ fn what_cannot_be_executed_is_126() {
 fn refusals_are_125_and_leave_nothing() {
     let env = Env::with_busybox();
     env.kiste(&["run", "--no-such-flag", "busybox"]).fails(125, &["--no-such-flag"]);
-    env.kiste(&["run"]).fails(125, &["image"]);
     env.kiste(&["run", "--pull", "never", "nosuch:1", "true"]).fails(125, &["nosuch:1"]);
     env.kiste(&["run", "-m", "1m", "busybox", "true"]).fails(125, &["Minimum memory limit allowed is 6MB"]);
     env.kiste(&["run", "--rm", "--restart", "always", "busybox", "true"]).fails(125, &["--restart", "--rm"]);
@@ -103,10 +102,10 @@ fn a_failed_start_keeps_the_container_with_its_error() {
 #[test]
 fn exec_has_the_same_codes() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c"], "sleep 60");
-    env.kiste(&["exec", "c", "sh", "-c", "exit 9"]).fails(9, &[]);
-    env.kiste(&["exec", "c", "nope"]).fails(127, &["nope", "not found"]);
-    env.kiste(&["exec", "c", "/etc/passwd"]).fails(126, &["permission denied"]);
-    env.kiste(&["exec", "c", "sh", "-c", "kill -9 $$"]).fails(137, &[]);
+    env.detached(&["--name", "cc"], "sleep 60");
+    env.kiste(&["exec", "cc", "sh", "-c", "exit 9"]).fails(9, &[]);
+    env.kiste(&["exec", "cc", "nope"]).fails(127, &["nope", "not found"]);
+    env.kiste(&["exec", "cc", "/etc/passwd"]).fails(126, &["permission denied"]);
+    env.kiste(&["exec", "cc", "sh", "-c", "kill -9 $$"]).fails(137, &[]);
     env.kiste(&["exec", "nosuch", "true"]).fails(1, &["no such container: nosuch"]);
 }

@@ -18,10 +18,10 @@ fn leaves(value: &Value) -> String {
 #[test]
 fn it_tells_what_the_kernel_says() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c", "-m", "64m", "--uts", "host", "-v", "v:/data"], "echo changed >/new; sleep 60");
-    let document: Value = serde_json::from_str(&env.ok(&["explain", "--format", "json", "c"])).unwrap();
+    env.detached(&["--name", "cc", "-m", "64m", "--uts", "host", "-v", "vol:/data"], "echo changed >/new; sleep 60");
+    let document: Value = serde_json::from_str(&env.ok(&["explain", "--format", "json", "cc"])).unwrap();
     let told = leaves(&document);
-    let pid = env.pid("c");
+    let pid = env.pid("cc");
     for namespace in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts", "time"] {
         let number = |pid: &str| {
             let link = std::fs::read_link(format!("/proc/{pid}/ns/{namespace}")).unwrap().display().to_string();
@@ -44,15 +44,15 @@ fn it_tells_what_the_kernel_says() {
 #[test]
 fn as_text_for_people() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c"], "sleep 60");
-    let text = env.ok(&["explain", "c"]);
+    env.detached(&["--name", "cc"], "sleep 60");
+    let text = env.ok(&["explain", "cc"]);
     for word in ["user", "cgroup", "seccomp", "kernel", "layer", "CHOWN"] {
         assert!(text.to_lowercase().contains(&word.to_lowercase()), "{word}: {text}");
     }
     let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
     assert!(widest <= 120, "{widest} columns: {text}");
-    env.ok(&["kill", "c"]);
-    env.ok(&["wait", "c"]);
-    assert!(!env.ok(&["explain", "c"]).is_empty(), "also when it does not run");
+    env.ok(&["kill", "cc"]);
+    env.ok(&["wait", "cc"]);
+    assert!(!env.ok(&["explain", "cc"]).is_empty(), "also when it does not run");
     env.kiste(&["explain", "nosuch"]).fails(1, &["no such container: nosuch"]);
 }

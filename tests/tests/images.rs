@@ -41,7 +41,7 @@ fn layers_hide_and_replace_what_is_below() {
     let mut layers = archive::busybox().layers;
     layers.push(
         Layer::new()
-            .directory("d", 0o755)
+            .directory("dd", 0o755)
             .file("d/a", 0o644, b"a")
             .file("d/b", 0o644, b"b")
             .directory("o", 0o755)
@@ -69,9 +69,9 @@ fn names_tags_and_removal() {
     env.ok(&["tag", "busybox", "example.org/other:1"]);
     assert_eq!(env.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).lines().count(), 2);
     assert!(env.ok(&["rmi", "example.org/other:1"]).contains("Untagged: example.org/other:1"));
-    env.detached(&["--name", "c"], "sleep 60");
+    env.detached(&["--name", "cc"], "sleep 60");
     env.kiste(&["rmi", "busybox"]).fails(1, &["conflict", "container"]);
-    env.ok(&["rm", "-f", "c"]);
+    env.ok(&["rm", "-f", "cc"]);
     let removed = env.ok(&["rmi", "busybox"]);
     assert!(removed.contains("Untagged: busybox:latest") && removed.contains("Deleted: sha256:"), "{removed}");
     env.kiste(&["rmi", "busybox"]).fails(1, &["No such image: busybox"]);

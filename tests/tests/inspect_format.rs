@@ -7,10 +7,10 @@ use serde_json::Value;
 fn the_document_has_dockers_fields() {
     let env = Env::with_busybox();
     env.detached(
-        &["--name", "c", "-e", "A=1", "--label", "x=y", "-v", "v:/data", "--restart", "on-failure:3", "-m", "64m"],
+        &["--name", "cc", "-e", "A=1", "--label", "x=y", "-v", "vol:/data", "--restart", "on-failure:3", "-m", "64m"],
         "sleep 60",
     );
-    let document = env.inspect("c");
+    let document = env.inspect("cc");
     for key in DOCKERS_FIELDS {
         assert!(document.pointer(key).is_some(), "{key} is missing in {document:#}");
     }
@@ -22,7 +22,7 @@ fn the_document_has_dockers_fields() {
         document["HostConfig"]["RestartPolicy"],
         serde_json::json!({"Name": "on-failure", "MaximumRetryCount": 3})
     );
-    assert_eq!(document["Mounts"][0]["Name"], "v");
+    assert_eq!(document["Mounts"][0]["Name"], "vol");
     assert!(document["Image"].as_str().unwrap().starts_with("sha256:"));
     assert_eq!(document["Config"]["Image"], "busybox");
 }
@@ -102,41 +102,41 @@ const DOCKERS_FIELDS: &[&str] = &[
 #[test]
 fn templates() {
     let env = Env::with_busybox();
-    env.ok(&["create", "--name", "c", "-e", "A=1", "--label", "x=y", "busybox", "echo", "hi"]);
-    let format = |template: &str| env.ok(&["inspect", "-f", template, "c"]);
-    assert_eq!(format("{{.Name}} {{.State.Status}}"), "/c created");
+    env.ok(&["create", "--name", "cc", "-e", "A=1", "--label", "x=y", "busybox", "echo", "hi"]);
+    let format = |template: &str| env.ok(&["inspect", "-f", template, "cc"]);
+    assert_eq!(format("{{.Name}} {{.State.Status}}"), "/cc created");
     assert_eq!(format("{{json .Config.Cmd}}"), r#"["echo","hi"]"#);
     assert_eq!(format("{{range .Config.Env}}{{println .}}{{end}}").lines().next(), Some("A=1"));
     assert_eq!(format("{{index .Config.Labels \"x\"}}"), "y");
     assert_eq!(format("{{if .State.Running}}yes{{else}}no{{end}}"), "no");
     assert_eq!(format("{{.HostConfig.Memory}} {{len .Args}}"), "0 1");
-    env.kiste(&["inspect", "-f", "{{.Nope.Deep}}", "c"]).fails(1, &["template"]);
-    env.kiste(&["inspect", "-f", "{{", "c"]).fails(64, &["template"]);
+    env.kiste(&["inspect", "-f", "{{.Nope.Deep}}", "cc"]).fails(1, &["template"]);
+    env.kiste(&["inspect", "-f", "{{", "cc"]).fails(64, &["template"]);
     let lines: Vec<Value> =
         env.ok(&["ps", "-a", "--format", "json"]).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!((lines[0]["Names"].as_str(), lines[0]["State"].as_str()), (Some("c"), Some("created")));
+    assert_eq!((lines[0]["Names"].as_str(), lines[0]["State"].as_str()), (Some("cc"), Some("created")));
     let table = env.ok(&["ps", "-a", "--format", "table {{.Names}}\t{{.Image}}"]);
-    assert_eq!(table, "NAMES     IMAGE\nc         busybox");
+    assert_eq!(table, "NAMES     IMAGE\ncc        busybox");
 }
 
 #[test]
 fn several_objects_and_missing_ones() {
     let env = Env::with_busybox();
-    env.ok(&["create", "--name", "a", "busybox", "true"]);
-    let output = env.kiste(&["inspect", "a", "nosuch", "busybox"]);
+    env.ok(&["create", "--name", "aa", "busybox", "true"]);
+    let output = env.kiste(&["inspect", "aa", "nosuch", "busybox"]);
     output.fails(1, &["no such object: nosuch"]);
     let documents: Vec<Value> = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(documents.len(), 2);
     assert_eq!(documents[1]["RepoTags"][0], "busybox:latest");
     let output = env.kiste(&["inspect", "nosuch"]);
     assert_eq!((output.code(), output.stdout.as_str()), (1, "[]\n"));
-    env.kiste(&["inspect", "--type", "image", "a"]).fails(1, &["a"]);
+    env.kiste(&["inspect", "--type", "image", "aa"]).fails(1, &["aa"]);
 }
 
 #[test]
 fn info_and_version_are_json_too() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c"], "sleep 60");
+    env.detached(&["--name", "cc"], "sleep 60");
     let info: Value = serde_json::from_str(&env.ok(&["info", "--format", "json"])).unwrap();
     assert_eq!((&info["ContainersRunning"], &info["Images"]), (&1.into(), &1.into()));
     let version: Value = serde_json::from_str(&env.ok(&["version", "--format", "json"])).unwrap();

@@ -10,88 +10,88 @@ fn create_start_stop_start_remove() {
     let id = env.ok(&[
         "create",
         "--name",
-        "c",
+        "cc",
         "busybox",
         "sh",
         "-c",
         "trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done",
     ]);
-    assert_eq!((id.len(), env.status("c").as_str()), (64, "created"));
-    assert_eq!(env.ok(&["start", "c"]), "c");
-    assert_eq!(env.status("c"), "running");
-    let first = env.pid("c");
-    assert_eq!(env.ok(&["start", "c"]), "c", "starting a running container is no error");
-    wait_until("its handler is set", Duration::from_secs(10), || env.ok(&["logs", "c"]).contains("up").then_some(()));
-    assert_eq!(env.ok(&["stop", "c"]), "c");
-    let state = &env.inspect("c")["State"];
+    assert_eq!((id.len(), env.status("cc").as_str()), (64, "created"));
+    assert_eq!(env.ok(&["start", "cc"]), "cc");
+    assert_eq!(env.status("cc"), "running");
+    let first = env.pid("cc");
+    assert_eq!(env.ok(&["start", "cc"]), "cc", "starting a running container is no error");
+    wait_until("its handler is set", Duration::from_secs(10), || env.ok(&["logs", "cc"]).contains("up").then_some(()));
+    assert_eq!(env.ok(&["stop", "cc"]), "cc");
+    let state = &env.inspect("cc")["State"];
     assert_eq!((&state["Status"], &state["ExitCode"], &state["Pid"]), (&"exited".into(), &4.into(), &0.into()));
-    assert_eq!(env.ok(&["stop", "c"]), "c", "stopping a stopped container is no error");
-    env.ok(&["start", "c"]);
-    assert_ne!(env.pid("c"), first);
-    env.kiste(&["rm", "c"]).fails(1, &["container is running"]);
-    assert_eq!(env.ok(&["rm", "-f", "c"]), "c");
-    env.kiste(&["start", "c"]).fails(1, &["no such container: c"]);
+    assert_eq!(env.ok(&["stop", "cc"]), "cc", "stopping a stopped container is no error");
+    env.ok(&["start", "cc"]);
+    assert_ne!(env.pid("cc"), first);
+    env.kiste(&["rm", "cc"]).fails(1, &["container is running"]);
+    assert_eq!(env.ok(&["rm", "-f", "cc"]), "cc");
+    env.kiste(&["start", "cc"]).fails(1, &["no such container: cc"]);
 }
 
 #[test]
 fn stopping_kills_what_does_not_listen() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c"], "trap '' TERM; while :; do sleep 1; done");
+    env.detached(&["--name", "cc"], "trap '' TERM; while :; do sleep 1; done");
     std::thread::sleep(Duration::from_millis(300));
     let start = Instant::now();
-    env.ok(&["stop", "-t", "1", "c"]);
+    env.ok(&["stop", "-t", "1", "cc"]);
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(5), "{took:?}");
-    assert_eq!(env.inspect("c")["State"]["ExitCode"], 137);
+    assert_eq!(env.inspect("cc")["State"]["ExitCode"], 137);
 }
 
 #[test]
 fn the_containers_own_stop_signal_and_time() {
     let env = Env::with_busybox();
     env.detached(
-        &["--name", "c", "--stop-signal", "USR2", "--stop-timeout", "20"],
+        &["--name", "cc", "--stop-signal", "USR2", "--stop-timeout", "20"],
         "trap 'exit 6' USR2; echo up; while :; do sleep 0.05; done",
     );
-    wait_until("its handler is set", Duration::from_secs(10), || env.ok(&["logs", "c"]).contains("up").then_some(()));
-    env.ok(&["stop", "c"]);
-    assert_eq!(env.inspect("c")["State"]["ExitCode"], 6);
+    wait_until("its handler is set", Duration::from_secs(10), || env.ok(&["logs", "cc"]).contains("up").then_some(()));
+    env.ok(&["stop", "cc"]);
+    assert_eq!(env.inspect("cc")["State"]["ExitCode"], 6);
     env.kiste(&["run", "--rm", "--stop-signal", "NOSUCH", "busybox", "true"]).fails(125, &["NOSUCH"]);
-    env.kiste(&["kill", "-s", "NOSUCH", "c"]).fails(1, &["NOSUCH"]);
-    env.kiste(&["kill", "c"]).fails(1, &["is not running"]);
+    env.kiste(&["kill", "-s", "NOSUCH", "cc"]).fails(1, &["NOSUCH"]);
+    env.kiste(&["kill", "cc"]).fails(1, &["is not running"]);
 }
 
 #[test]
 fn restart_gives_a_new_process() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c"], "sleep 60");
-    let before = env.pid("c");
-    assert_eq!(env.ok(&["restart", "-t", "0", "c"]), "c");
-    assert_eq!(env.status("c"), "running");
-    assert_ne!(env.pid("c"), before);
+    env.detached(&["--name", "cc"], "sleep 60");
+    let before = env.pid("cc");
+    assert_eq!(env.ok(&["restart", "-t", "0", "cc"]), "cc");
+    assert_eq!(env.status("cc"), "running");
+    assert_ne!(env.pid("cc"), before);
 }
 
 #[test]
 fn wait_gives_the_exit_code_to_everyone() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c"], "sleep 1; exit 33");
+    env.detached(&["--name", "cc"], "sleep 1; exit 33");
     let waiters: Vec<_> =
-        (0..5).map(|_| env.command(&["wait", "c"]).stdout(std::process::Stdio::piped()).spawn().unwrap()).collect();
+        (0..5).map(|_| env.command(&["wait", "cc"]).stdout(std::process::Stdio::piped()).spawn().unwrap()).collect();
     for waiter in waiters {
         assert_eq!(String::from_utf8_lossy(&waiter.wait_with_output().unwrap().stdout), "33\n");
     }
-    assert_eq!(env.ok(&["wait", "c"]), "33", "and at once when it is over");
+    assert_eq!(env.ok(&["wait", "cc"]), "33", "and at once when it is over");
     env.kiste(&["wait", "nosuch"]).fails(1, &["no such container: nosuch"]);
 }
 
 #[test]
 fn several_arguments_are_treated_one_by_one() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "a"], "sleep 60");
-    env.detached(&["--name", "b"], "sleep 60");
-    let output = env.kiste(&["stop", "-t", "0", "a", "nosuch", "b"]);
+    env.detached(&["--name", "aa"], "sleep 60");
+    env.detached(&["--name", "bb"], "sleep 60");
+    let output = env.kiste(&["stop", "-t", "0", "aa", "nosuch", "bb"]);
     output.fails(1, &["no such container: nosuch"]);
     assert_eq!(output.stdout, "a\nb\n");
-    let output = env.kiste(&["rm", "nosuch", "a", "b"]);
+    let output = env.kiste(&["rm", "nosuch", "aa", "bb"]);
     output.fails(1, &["no such container: nosuch"]);
     assert_eq!(output.stdout, "a\nb\n");
 }
@@ -105,7 +105,7 @@ fn renaming() {
     assert_eq!(env.inspect("new")["Name"], "/new");
     env.kiste(&["inspect", "old"]).fails(1, &["no such object: old"]);
     env.kiste(&["rename", "new", "taken"]).fails(1, &["taken", "in use"]);
-    env.kiste(&["rename", "new", "-bad-"]).fails(1, &[]);
+    env.kiste(&["rename", "new", "b@d"]).fails(1, &[]);
     env.kiste(&["run", "--name", "taken", "busybox", "true"])
         .fails(125, &["Conflict. The container name \"/taken\" is already in use by container"]);
     env.kiste(&["run", "--name", "b@d", "busybox", "true"]).fails(125, &["Invalid container name (b@d)"]);
@@ -139,13 +139,13 @@ fn listing_with_filters() {
 #[test]
 fn attaching_to_a_running_container() {
     let env = Env::with_busybox();
-    env.ok(&["create", "-i", "--name", "c", "busybox", "sh", "-c", "read line; echo got $line; exit 8"]);
-    let output = env.kiste_with_input(&["start", "-a", "-i", "c"], b"hello\n");
+    env.ok(&["create", "-i", "--name", "cc", "busybox", "sh", "-c", "read line; echo got $line; exit 8"]);
+    let output = env.kiste_with_input(&["start", "-a", "-i", "cc"], b"hello\n");
     assert_eq!((output.code(), output.stdout.as_str()), (8, "got hello\n"), "{output:#?}");
-    env.detached(&["-i", "--name", "d"], "read line; echo got $line");
-    let output = env.kiste_with_input(&["attach", "d"], b"late\n");
+    env.detached(&["-i", "--name", "dd"], "read line; echo got $line");
+    let output = env.kiste_with_input(&["attach", "dd"], b"late\n");
     assert_eq!((output.code(), output.stdout.as_str()), (0, "got late\n"), "{output:#?}");
-    env.kiste(&["attach", "d"]).fails(1, &["stopped container"]);
+    env.kiste(&["attach", "dd"]).fails(1, &["stopped container"]);
 }
 
 #[test]
@@ -153,16 +153,16 @@ fn a_detached_container_needs_no_client() {
     let env = Env::with_busybox();
     // A client in the foreground that is killed takes nothing with it.
     let mut client =
-        env.command(&["run", "--name", "c", "busybox", "sh", "-c", "while :; do echo x; sleep 0.05; done"]);
+        env.command(&["run", "--name", "cc", "busybox", "sh", "-c", "while :; do echo x; sleep 0.05; done"]);
     let mut client = client.stdout(std::process::Stdio::null()).spawn().unwrap();
-    wait_until("it runs", Duration::from_secs(20), || env.kiste(&["logs", "c"]).stdout.contains('x').then_some(()));
+    wait_until("it runs", Duration::from_secs(20), || env.kiste(&["logs", "cc"]).stdout.contains('x').then_some(()));
     client.kill().unwrap();
     client.wait().unwrap();
-    let before = env.ok(&["logs", "c"]).lines().count();
+    let before = env.ok(&["logs", "cc"]).lines().count();
     wait_until("it goes on", Duration::from_secs(10), || {
-        (env.ok(&["logs", "c"]).lines().count() > before + 5).then_some(())
+        (env.ok(&["logs", "cc"]).lines().count() > before + 5).then_some(())
     });
-    assert_eq!(env.status("c"), "running");
+    assert_eq!(env.status("cc"), "running");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_client_passes_signals_on() {
     let mut client = env.command(&[
         "run",
         "--name",
-        "c",
+        "cc",
         "busybox",
         "sh",
         "-c",
@@ -179,7 +179,7 @@ fn a_client_passes_signals_on() {
     ]);
     let mut client = client.stdout(std::process::Stdio::null()).spawn().unwrap();
     wait_until("its handler is set", Duration::from_secs(20), || {
-        env.kiste(&["logs", "c"]).stdout.contains("up").then_some(())
+        env.kiste(&["logs", "cc"]).stdout.contains("up").then_some(())
     });
     let pid = rustix::process::Pid::from_child(&client);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -189,14 +189,14 @@ fn a_client_passes_signals_on() {
 #[test]
 fn events_tell_the_story() {
     let env = Env::with_busybox();
-    env.ok(&["run", "--rm", "--name", "c", "--label", "k=v", "busybox", "true"]);
+    env.ok(&["run", "--rm", "--name", "cc", "--label", "k=v", "busybox", "true"]);
     let actions =
         env.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "type=container", "--format", "{{.Action}}"]);
     assert_eq!(actions.lines().collect::<Vec<_>>(), ["create", "attach", "start", "die", "destroy"]);
     let die = env.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "event=die", "--format", "{{json .}}"]);
     let die: serde_json::Value = serde_json::from_str(&die).unwrap();
     assert_eq!(die["Actor"]["Attributes"]["exitCode"], "0");
-    assert_eq!(die["Actor"]["Attributes"]["name"], "c");
+    assert_eq!(die["Actor"]["Attributes"]["name"], "cc");
     assert_eq!(die["Actor"]["Attributes"]["image"], "busybox");
     assert_eq!(die["Actor"]["Attributes"]["k"], "v");
 }

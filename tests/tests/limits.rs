@@ -33,30 +33,30 @@ fn by_version<'a>(v1: &'a str, v2: &'a str) -> &'a str {
 #[test]
 fn memory() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c", "-m", "64m", "--memory-reservation", "32m", "--memory-swap", "64m"], "sleep 60");
-    assert_eq!(limit(&env, "c", "memory/memory.limit_in_bytes", "memory.max"), "67108864");
-    assert_eq!(limit(&env, "c", "memory/memory.soft_limit_in_bytes", "memory.low"), "33554432");
-    let host = &env.inspect("c")["HostConfig"];
+    env.detached(&["--name", "cc", "-m", "64m", "--memory-reservation", "32m", "--memory-swap", "64m"], "sleep 60");
+    assert_eq!(limit(&env, "cc", "memory/memory.limit_in_bytes", "memory.max"), "67108864");
+    assert_eq!(limit(&env, "cc", "memory/memory.soft_limit_in_bytes", "memory.low"), "33554432");
+    let host = &env.inspect("cc")["HostConfig"];
     assert_eq!((&host["Memory"], &host["MemoryReservation"]), (&67_108_864.into(), &33_554_432.into()));
-    env.ok(&["update", "-m", "96m", "--memory-swap", "96m", "c"]);
-    assert_eq!(limit(&env, "c", "memory/memory.limit_in_bytes", "memory.max"), "100663296");
-    assert_eq!(env.inspect("c")["HostConfig"]["Memory"], 100_663_296);
-    env.ok(&["update", "-m", "48m", "--memory-swap", "48m", "c"]);
-    assert_eq!(limit(&env, "c", "memory/memory.limit_in_bytes", "memory.max"), "50331648");
+    env.ok(&["update", "-m", "96m", "--memory-swap", "96m", "cc"]);
+    assert_eq!(limit(&env, "cc", "memory/memory.limit_in_bytes", "memory.max"), "100663296");
+    assert_eq!(env.inspect("cc")["HostConfig"]["Memory"], 100_663_296);
+    env.ok(&["update", "-m", "48m", "--memory-swap", "48m", "cc"]);
+    assert_eq!(limit(&env, "cc", "memory/memory.limit_in_bytes", "memory.max"), "50331648");
 }
 
 #[test]
 fn running_out_of_memory_is_reported() {
     let env = Env::with_busybox();
     let eater = "exec tail -c 200m /dev/zero";
-    env.kiste(&["run", "--name", "c", "-m", "24m", "busybox", "sh", "-c", eater]).fails(137, &[]);
-    let state = &env.inspect("c")["State"];
+    env.kiste(&["run", "--name", "cc", "-m", "24m", "busybox", "sh", "-c", eater]).fails(137, &[]);
+    let state = &env.inspect("cc")["State"];
     assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&true.into(), &137.into()), "{state}");
     let events =
         env.ok(&["events", "--since", "10m", "--until", "0s", "--filter", "event=oom", "--format", "{{.Action}}"]);
     assert!(events.contains("oom"), "{events}");
-    env.kiste(&["run", "--name", "d", "busybox", "sh", "-c", "kill -9 $$; exit 137"]);
-    assert_eq!(env.inspect("d")["State"]["OOMKilled"], false);
+    env.kiste(&["run", "--name", "dd", "busybox", "sh", "-c", "kill -9 $$; exit 137"]);
+    assert_eq!(env.inspect("dd")["State"]["OOMKilled"], false);
 }
 
 #[test]
@@ -76,17 +76,17 @@ fn processes() {
 #[test]
 fn processors() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c", "--cpus", "0.5", "--cpu-shares", "2048", "--cpuset-cpus", "0"], "sleep 60");
-    assert_eq!(limit(&env, "c", "cpu/cpu.cfs_quota_us", "cpu.max"), by_version("50000", "50000 100000"));
-    assert_eq!(limit(&env, "c", "cpuset/cpuset.cpus", "cpuset.cpus"), "0");
+    env.detached(&["--name", "cc", "--cpus", "0.5", "--cpu-shares", "2048", "--cpuset-cpus", "0"], "sleep 60");
+    assert_eq!(limit(&env, "cc", "cpu/cpu.cfs_quota_us", "cpu.max"), by_version("50000", "50000 100000"));
+    assert_eq!(limit(&env, "cc", "cpuset/cpuset.cpus", "cpuset.cpus"), "0");
     if !version_2() {
-        assert_eq!(limit(&env, "c", "cpu/cpu.shares", ""), "2048");
+        assert_eq!(limit(&env, "cc", "cpu/cpu.shares", ""), "2048");
     }
-    assert_eq!(env.ok(&["exec", "c", "grep", "Cpus_allowed_list", "/proc/self/status"]), "Cpus_allowed_list:\t0");
-    env.ok(&["update", "--cpus", "1.5", "c"]);
-    assert_eq!(limit(&env, "c", "cpu/cpu.cfs_quota_us", "cpu.max"), by_version("150000", "150000 100000"));
-    env.detached(&["--name", "q", "--cpu-period", "50000", "--cpu-quota", "10000"], "sleep 60");
-    assert_eq!(limit(&env, "q", "cpu/cpu.cfs_quota_us", "cpu.max"), by_version("10000", "10000 50000"));
+    assert_eq!(env.ok(&["exec", "cc", "grep", "Cpus_allowed_list", "/proc/self/status"]), "Cpus_allowed_list:\t0");
+    env.ok(&["update", "--cpus", "1.5", "cc"]);
+    assert_eq!(limit(&env, "cc", "cpu/cpu.cfs_quota_us", "cpu.max"), by_version("150000", "150000 100000"));
+    env.detached(&["--name", "qq", "--cpu-period", "50000", "--cpu-quota", "10000"], "sleep 60");
+    assert_eq!(limit(&env, "qq", "cpu/cpu.cfs_quota_us", "cpu.max"), by_version("10000", "10000 50000"));
     let conflict = ["run", "--rm", "--cpus", "1", "--cpu-quota", "5000", "busybox", "true"];
     env.kiste(&conflict).fails(125, &["Conflicting options: Nano CPUs and CPU Quota cannot both be set"]);
     env.kiste(&["run", "--rm", "--cpuset-cpus", "999", "busybox", "true"]).fails(125, &["cpus"]);
@@ -129,8 +129,8 @@ fn block_devices() {
     let device = device.expect("the machine has a disk");
     let number = std::fs::read_to_string(format!("/sys/block/{device}/dev")).unwrap();
     let option = format!("/dev/{device}:1mb");
-    env.detached(&["--name", "c", "--device-write-bps", &option], "sleep 60");
-    let value = limit(&env, "c", "blkio/blkio.throttle.write_bps_device", "io.max");
+    env.detached(&["--name", "cc", "--device-write-bps", &option], "sleep 60");
+    let value = limit(&env, "cc", "blkio/blkio.throttle.write_bps_device", "io.max");
     assert!(value.contains(number.trim()) && value.contains("1048576"), "{value}");
     env.kiste(&["run", "--rm", "--device-write-bps", "/dev/no-such:1mb", "busybox", "true"])
         .fails(125, &["/dev/no-such"]);
@@ -139,29 +139,29 @@ fn block_devices() {
 #[test]
 fn freezing() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c"], "while :; do echo x; sleep 0.05; done");
-    env.ok(&["pause", "c"]);
-    assert_eq!(env.status("c"), "paused");
-    let count = || env.ok(&["logs", "c"]).lines().count();
+    env.detached(&["--name", "cc"], "while :; do echo x; sleep 0.05; done");
+    env.ok(&["pause", "cc"]);
+    assert_eq!(env.status("cc"), "paused");
+    let count = || env.ok(&["logs", "cc"]).lines().count();
     std::thread::sleep(Duration::from_millis(200));
     let before = count();
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(count(), before, "it goes on although frozen");
-    env.kiste(&["exec", "c", "true"]).fails(1, &["is paused"]);
-    env.kiste(&["pause", "c"]).fails(1, &["is already paused"]);
-    env.ok(&["unpause", "c"]);
+    env.kiste(&["exec", "cc", "true"]).fails(1, &["is paused"]);
+    env.kiste(&["pause", "cc"]).fails(1, &["is already paused"]);
+    env.ok(&["unpause", "cc"]);
     wait_until("it goes on", Duration::from_secs(10), || (count() > before).then_some(()));
-    env.kiste(&["unpause", "c"]).fails(1, &["is not paused"]);
-    env.ok(&["pause", "c"]);
-    env.ok(&["rm", "-f", "c"]);
+    env.kiste(&["unpause", "cc"]).fails(1, &["is not paused"]);
+    env.ok(&["pause", "cc"]);
+    env.ok(&["rm", "-f", "cc"]);
 }
 
 #[test]
 fn use_is_shown() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "c", "-m", "64m"], "sleep 60 & sleep 60 & wait");
-    let line = env.ok(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemUsage}}", "c"]);
-    assert!(line.starts_with("c 3 ") && line.ends_with("/ 64MiB"), "{line}");
-    let table = env.ok(&["top", "c", "-o", "pid,comm"]);
+    env.detached(&["--name", "cc", "-m", "64m"], "sleep 60 & sleep 60 & wait");
+    let line = env.ok(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemUsage}}", "cc"]);
+    assert!(line.starts_with("cc 3 ") && line.ends_with("/ 64MiB"), "{line}");
+    let table = env.ok(&["top", "cc", "-o", "pid,comm"]);
     assert_eq!(table.lines().filter(|line| line.contains("sleep")).count(), 2, "{table}");
 }

@@ -162,9 +162,9 @@ fn an_init_reaps_and_passes_signals() {
     assert_eq!(env.kiste(&["run", "--rm", "--init", "busybox", "sh", "-c", line]).stdout.trim(), "0");
     env.kiste(&["run", "--rm", "--init", "busybox", "sh", "-c", "exit 7"]).fails(7, &[]);
     env.kiste(&["run", "--rm", "--init", "busybox", "sh", "-c", "kill -TERM $$"]).fails(143, &[]);
-    env.detached(&["--init", "--name", "s"], "trap 'exit 9' TERM; while :; do sleep 0.1; done");
-    env.ok(&["stop", "s"]);
-    assert_eq!(env.inspect("s")["State"]["ExitCode"], 9);
+    env.detached(&["--init", "--name", "ss"], "trap 'exit 9' TERM; while :; do sleep 0.1; done");
+    env.ok(&["stop", "ss"]);
+    assert_eq!(env.inspect("ss")["State"]["ExitCode"], 9);
 }
 
 #[test]

@@ -15,14 +15,14 @@ fn range(pid: u32) -> (u32, u32) {
 #[test]
 fn root_inside_is_nobody_outside() {
     let env = Env::with_busybox();
-    env.detached(&["--name", "a"], "sleep 60");
-    env.detached(&["--name", "b"], "sleep 60");
-    let (a, b) = (range(env.pid("a")), range(env.pid("b")));
+    env.detached(&["--name", "aa"], "sleep 60");
+    env.detached(&["--name", "bb"], "sleep 60");
+    let (a, b) = (range(env.pid("aa")), range(env.pid("bb")));
     assert!(a.0 >= 65536 && a.1 == 65536, "{a:?}");
     assert!(a.0.abs_diff(b.0) >= 65536, "two containers share ids: {a:?} {b:?}");
-    let owner = std::fs::metadata(format!("/proc/{}/ns", env.pid("a"))).unwrap().uid();
+    let owner = std::fs::metadata(format!("/proc/{}/ns", env.pid("aa"))).unwrap().uid();
     assert!(owner == a.0 || owner == 0, "{owner}");
-    let status = std::fs::read_to_string(format!("/proc/{}/status", env.pid("a"))).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", env.pid("aa"))).unwrap();
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:\t")).unwrap();
     assert_eq!(uid.split('\t').next(), Some(a.0.to_string().as_str()));
 }
@@ -31,10 +31,10 @@ fn root_inside_is_nobody_outside() {
 fn layers_and_own_files_have_the_right_owners() {
     let env = Env::with_busybox();
     let line = "stat -c %u:%g / /bin/busybox /tmp; touch /mine; chown app:staff /mine; stat -c %u:%g /mine; chown 0:0 /etc/passwd && echo x >>/etc/passwd";
-    env.ok(&["run", "--name", "c", "busybox", "sh", "-c", line]);
-    assert_eq!(env.ok(&["logs", "c"]), "0:0\n0:0\n0:0\n1000:50");
+    env.ok(&["run", "--name", "cc", "busybox", "sh", "-c", line]);
+    assert_eq!(env.ok(&["logs", "cc"]), "0:0\n0:0\n0:0\n1000:50");
     // What the container wrote is kept with the container's own ids: any later id range fits.
-    let id = env.inspect("c")["Id"].as_str().unwrap().to_owned();
+    let id = env.inspect("cc")["Id"].as_str().unwrap().to_owned();
     let mine = env.root().join("containers").join(id).join("upper/mine");
     let metadata = std::fs::metadata(&mine).unwrap_or_else(|e| panic!("{}: {e}", mine.display()));
     assert_eq!((metadata.uid(), metadata.gid()), (1000, 50));
@@ -46,14 +46,14 @@ fn the_files_survive_a_restart() {
     env.ok(&[
         "run",
         "--name",
-        "c",
+        "cc",
         "busybox",
         "sh",
         "-c",
         "echo $(cat /n 2>/dev/null)x >/n; chown app /n; cat /n; stat -c %u /n",
     ]);
-    env.ok(&["start", "-a", "c"]);
-    assert_eq!(env.ok(&["logs", "c"]), "x\n1000\nxx\n1000");
+    env.ok(&["start", "-a", "cc"]);
+    assert_eq!(env.ok(&["logs", "cc"]), "x\n1000\nxx\n1000");
 }
 
 #[test]
@@ -122,12 +122,12 @@ fn devices_and_setuid_programs_of_an_image_have_no_power_over_the_host() {
     env.ok(&[
         "run",
         "--name",
-        "c",
+        "cc",
         "busybox",
         "sh",
         "-c",
         "cp /bin/busybox /tmp/su && chmod 4755 /tmp/su && ls -l /tmp/su | cut -c4",
     ]);
-    assert_eq!(env.ok(&["logs", "c"]), "s");
-    env.kiste(&["run", "--rm", "busybox", "mknod", "/dev/sda", "b", "8", "0"]).fails(1, &["not permitted"]);
+    assert_eq!(env.ok(&["logs", "cc"]), "ss");
+    env.kiste(&["run", "--rm", "busybox", "mknod", "/dev/sda", "bb", "8", "0"]).fails(1, &["not permitted"]);
 }
