@@ -21,7 +21,7 @@ impl Store {
             "Created": raw.get("created").cloned().unwrap_or_else(|| json!("1970-01-01T00:00:00Z")),
             "DockerVersion": text("docker_version"),
             "Author": text("author"),
-            "Config": raw.get("config").cloned().unwrap_or_else(|| json!({})),
+            "Config": with_defaults(raw.get("config")),
             "Architecture": text("architecture"),
             "Os": text("os"),
             "Size": image.size,
@@ -41,6 +41,18 @@ impl Store {
         let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
         Ok(time.map_or_else(|| "0001-01-01T00:00:00Z".into(), |time| time.to_string()))
     }
+}
+
+/// Docker shows these keys whether or not the configuration has them; templates rely on that.
+fn with_defaults(config: Option<&Value>) -> Value {
+    let mut shown = json!({
+        "Cmd": null, "Entrypoint": null, "Env": null, "Labels": null, "OnBuild": null, "User": "", "Volumes": null,
+        "WorkingDir": "",
+    });
+    if let (Some(Value::Object(config)), Some(shown)) = (config, shown.as_object_mut()) {
+        shown.extend(config.clone());
+    }
+    shown
 }
 
 /// The layers as overlay directories, topmost first.

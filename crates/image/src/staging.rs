@@ -65,8 +65,12 @@ impl<'s> Staging<'s> {
         images: &[NewImage],
     ) -> Result<()> {
         let blobs = self.stage_blobs(images)?;
-        let root = File::open(&self.directory).step(|| format!("open {}", self.directory.display()))?;
-        rustix::fs::syncfs(&root).step(|| "write the image to the disk".into())?;
+        if layers.is_empty() {
+            blobs.iter().try_for_each(|(_, path)| sync(path))?;
+        } else {
+            let root = File::open(&self.directory).step(|| format!("open {}", self.directory.display()))?;
+            rustix::fs::syncfs(&root).step(|| "write the image to the disk".into())?;
+        }
         let layer_parent = self.store.root.join("layers/sha256");
         let blob_parent = self.store.root.join("content/blobs/sha256");
         make_directory(&layer_parent)?;
@@ -78,7 +82,7 @@ impl<'s> Staging<'s> {
             rename(path, &self.store.blob_path(digest))?;
         }
         for directory in [&layer_parent, &blob_parent] {
-            sync_directory(directory)?;
+            sync(directory)?;
         }
         records.write(|transaction| record(transaction, layers, images))
     }
@@ -209,8 +213,9 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-fn sync_directory(directory: &Path) -> Result<()> {
-    File::open(directory).and_then(|opened| opened.sync_all()).step(|| format!("sync {}", directory.display()))
+/// Waits until a file or directory is on the disk.
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|opened| opened.sync_all()).step(|| format!("sync {}", path.display()))
 }
 
 /// Makes the directory and its parents, for root alone.
