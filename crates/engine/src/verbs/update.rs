@@ -12,7 +12,7 @@ use crate::table::{self, Container, Intent};
 use crate::{Context as _, Engine, Error, Result};
 
 /// What to change; absent: leave.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs, reason = "the same fields, with the same units, as in HostConfig")]
 pub struct UpdateRequest {
     pub blkio_weight: Option<u16>,
