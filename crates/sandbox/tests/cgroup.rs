@@ -463,3 +463,36 @@ fn a_cgroup_of_the_unified_hierarchy_is_made_where_a_manager_uses_it() {
     let managed = v1() && own.lines().any(|line| line.starts_with("0::/") && line != "0::/");
     assert_eq!(scratch.unified_entry().unwrap().is_some(), managed);
 }
+
+#[test]
+fn huge_pages_are_limited_where_the_host_can() {
+    let scratch = Scratch::new();
+    let sizes = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+    let kibibytes =
+        |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok();
+    let size: u64 = sizes.filter_map(kibibytes).filter(|size| *size < 1 << 20).min().unwrap_or(2048);
+    let name = if size >= 1024 { format!("{}MB", size >> 10) } else { format!("{size}KB") };
+    let result =
+        scratch.apply(&format!(r#"{{"hugepageLimits": [{{"pageSize": "{name}", "limit": {}}}]}}"#, size << 10));
+    match cgroup::has_controller("hugetlb") {
+        true => {
+            result.unwrap();
+            let file = format!("hugetlb.{name}.{}", if v1() { "limit_in_bytes" } else { "max" });
+            assert_eq!(scratch.read("hugetlb", &file), (size << 10).to_string());
+        }
+        false => assert!(result.unwrap_err().to_string().contains("hugetlb")),
+    }
+}
+
+#[test]
+fn settings_in_the_hosts_own_terms_are_for_v2() {
+    let scratch = Scratch::new();
+    let result = scratch.apply(r#"{"unified": {"memory.high": "33554432", "pids.max": "77"}}"#);
+    match v1() {
+        true => assert!(result.unwrap_err().to_string().contains("cgroup v2")),
+        false => {
+            result.unwrap();
+            assert_eq!([scratch.read("", "memory.high"), scratch.read("", "pids.max")], ["33554432", "77"]);
+        }
+    }
+}

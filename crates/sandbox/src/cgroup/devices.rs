@@ -228,6 +228,8 @@ impl Writer<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn rule(allow: bool, text: &str) -> LinuxDeviceCgroup {
@@ -280,5 +282,40 @@ mod tests {
         let expected = [(true, "c 1:8 r"), (false, "c 1:3 m"), (false, "c 1:5 rwm")];
         assert_eq!(lines, expected.map(|(allow, line)| (allow, line.to_owned())));
         assert_eq!(transition(&after, &after), []);
+    }
+
+    fn denying_policy() -> impl Strategy<Value = Policy> {
+        let number = || prop::option::of(0..3u32);
+        let kind = prop_oneof![Just(Kind::Block), Just(Kind::Character)];
+        let device = (kind, number(), number()).prop_map(|(kind, major, minor)| Device { kind, major, minor });
+        let exceptions = prop::collection::btree_map(device, 1..=ALL, 0..6);
+        exceptions.prop_map(|exceptions| Policy { allow: false, exceptions })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+        /// Plays the kernel's part: its list only knows whole entries and their bits.
+        #[test]
+        fn transitions_end_at_the_wanted_policy_and_keep_what_both_have(before in denying_policy(), wanted in denying_policy()) {
+            let mut list = before.exceptions.clone();
+            for (allow, line) in transition(&before, &wanted) {
+                let (device, bits) = parse_line(&line).unwrap();
+                let entry = list.entry(device).or_default();
+                *entry = if allow { *entry | bits } else { *entry & !bits };
+                for (device, bits) in &before.exceptions {
+                    let kept = bits & wanted.exceptions.get(device).unwrap_or(&0);
+                    prop_assert_eq!(kept & !list.get(device).unwrap_or(&0), 0, "denied for a moment: {}", device);
+                }
+            }
+            list.retain(|_, bits| *bits != 0);
+            prop_assert_eq!(list, wanted.exceptions);
+        }
+
+        #[test]
+        fn the_kernels_list_is_read_back(policy in denying_policy()) {
+            let line = |(device, bits): (&Device, &u8)| format!("{device} {}\n", letters(*bits));
+            prop_assert_eq!(Policy::parse(&policy.exceptions.iter().map(line).collect::<String>()).unwrap(), policy);
+        }
     }
 }

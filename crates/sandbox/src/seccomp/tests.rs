@@ -274,7 +274,7 @@ fn decisions_are_short_whatever_the_call() {
     // Architecture and number loaded, two checks, seven halvings, and the longest chain of conditions.
     assert!(deepest.max().unwrap() <= 40);
     let read = interpret(program.instructions(), &Call::native("read", &[])).1;
-    assert!(read <= 14, "{read} steps for `read`");
+    assert!(read <= 12, "{read} steps for `read`");
 }
 
 #[test]
