@@ -33,6 +33,8 @@ mod stats;
 mod stop;
 mod table;
 mod tag;
+#[cfg(test)]
+mod tests;
 mod top;
 mod unpause;
 mod update;
