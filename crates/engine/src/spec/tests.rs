@@ -41,7 +41,7 @@ fn eight_namespaces_by_default_and_ids_mapped() {
     let spec = spec_of(&container(|_, _| {}));
     let mut kinds: Vec<String> = namespaces_of(&spec).iter().map(ToString::to_string).collect();
     kinds.sort();
-    assert_eq!(kinds, ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]);
+    assert_eq!(kinds, ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"]);
     let linux = spec.linux().as_ref().unwrap();
     let users = linux.uid_mappings().as_ref().unwrap();
     assert_eq!((users[0].container_id(), users[0].host_id(), users[0].size()), (0, 200_000, 65536));
