@@ -4,6 +4,7 @@
 mod binds;
 mod channel;
 mod child;
+mod copyup;
 mod devices;
 mod exec;
 mod idmap;

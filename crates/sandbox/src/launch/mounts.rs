@@ -85,6 +85,9 @@ fn plan_one(mount: &OciMount) -> Result<Mount, Error> {
             destination.display()
         )));
     }
+    if options.copy_up && source != Source::Inside("tmpfs".into()) {
+        return Err(Error::Invalid(format!("mount {}: tmpcopyup is for tmpfs only", destination.display())));
+    }
     check_proc(&destination, &source)?;
     let mappings = match (mount.uid_mappings(), mount.gid_mappings()) {
         (None, None) => None,

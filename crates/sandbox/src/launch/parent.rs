@@ -2,6 +2,7 @@
 //! what the child moves into place, while the child prepares what only it can.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use linux::clone::{Child, Clone};
 use linux::namespace::Kinds;
@@ -41,6 +42,7 @@ impl<'a> Plan<'a> {
         let entry = launch.cgroup.map(|cgroup| cgroup.entry().step(|| "open the cgroup".into())).transpose()?;
         let namespaces = Namespaces::new(linux)?;
         check_propagation(&mounts, namespaces.own_user())?;
+        check_empty(&launch.state)?;
         Ok(Self { launch, linux, process, namespaces, mounts, devices, single_devices, entry })
     }
 
@@ -68,6 +70,18 @@ fn check_propagation(mounts: &[Mount], own_user: bool) -> Result<(), Error> {
             "mount {}: shared propagation would let the container change the host's mounts; use slave, or --userns=host",
             mount.destination.display()
         ))),
+    }
+}
+
+/// What hides masked directories must not show anything itself.
+fn check_empty(directory: &Path) -> Result<(), Error> {
+    let mut entries = std::fs::read_dir(directory)
+        .step(|| format!("read {}, which hides masked directories", directory.display()))?;
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => {
+            Err(Error::Invalid(format!("{}, which hides masked directories, is not empty", directory.display())))
+        }
     }
 }
 

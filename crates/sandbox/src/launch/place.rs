@@ -9,12 +9,12 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
-use super::Error;
 use super::binds::filesystem;
 use super::mounts::{Mount, Source};
 use super::options::Options;
 use super::root::{DIRECTORY_MODE, Root, is_directory};
 use super::step::Step;
+use super::{Error, copyup};
 use crate::cgroup::{self, Cgroup};
 
 /// What the child makes before it leaves the host's tree (the kernel allows new procfs and sysfs mounts in a user
@@ -120,6 +120,10 @@ pub(super) fn place(root: &Root, mount: &Mount, made: &Made) -> Result<(), Error
         _ if is_directory(&made.tree).step(what)? => root.make_directory(path, DIRECTORY_MODE).step(what)?,
         _ => root.make_file(path).step(what)?,
     };
+    if mount.options.copy_up {
+        let itself = !mount.options.data.iter().any(|word| word.starts_with("mode="));
+        copyup::copy(&target, &made.tree, itself).step(|| format!("copy {} into its tmpfs", path.display()))?;
+    }
     match attach(&made.tree, &target) {
         Err(Errno::NOTDIR) => Err(Error::Step(format!(
             "{}: not a directory: are you trying to mount a directory onto a file (or vice-versa)? \
