@@ -102,12 +102,23 @@ pub fn write(paths: &Paths, id: &str, status: &RunStatus) -> Result<()> {
 
 /// When a process started, in clock ticks since boot; none if it does not live (a zombie does not).
 pub fn process_start(pid: i32) -> Option<u64> {
+    let fields = stat_fields(pid)?;
+    let dead = matches!(fields.first()?.as_str(), "Z" | "X");
+    if dead { None } else { fields.get(19)?.parse().ok() }
+}
+
+/// The wait status of a zombie that started at that time; none for everything else.
+pub(crate) fn zombie_status(pid: i32, start: u64) -> Option<i32> {
+    let fields = stat_fields(pid)?;
+    let ours = fields.first()? == "Z" && fields.get(19)?.parse() == Ok(start);
+    if ours { fields.get(49)?.parse().ok() } else { None }
+}
+
+/// The fields of `/proc/PID/stat` from the third (the state) on, see proc_pid_stat(5).
+fn stat_fields(pid: i32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the command in parentheses and may itself contain spaces and parentheses.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?;
-    let start = fields.nth(18)?.parse().ok()?;
-    (state != "Z" && state != "X").then_some(start)
+    Some(stat[stat.rfind(')')? + 1..].split_ascii_whitespace().map(str::to_owned).collect())
 }
 
 /// Responsibility for a container's run. Held by one process at a time; gone with its last descriptor.
@@ -227,6 +238,23 @@ mod tests {
         assert!(is_held(&paths, "a"));
         drop(copy);
         assert!(!is_held(&paths, "a"));
+    }
+
+    #[test]
+    fn a_zombie_is_dead_and_has_a_code() {
+        let mut child = std::process::Command::new("/bin/sh");
+        let mut child = child.args(["-c", "read line; exit 7"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = child.id() as i32;
+        let start = process_start(pid).unwrap();
+        assert_eq!(zombie_status(pid, start), None);
+        drop(child.stdin.take());
+        let code = std::iter::repeat_with(|| zombie_status(pid, start)).find_map(|code| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            code
+        });
+        assert_eq!(code.map(linux::pidfd::exit_code), Some(7));
+        assert_eq!(process_start(pid), None);
+        child.wait().unwrap();
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::{Context, Error, ErrorKind, Paths, Result, failpoint, status};
 
 /// Code of a process whose end nobody could observe, as with Docker.
 const UNKNOWN: i32 = 255;
+/// How long the code of a process is looked for that is neither a zombie any more nor known to the kernel.
+const REAPED_WITHIN: Duration = Duration::from_millis(100);
 
 /// The monitor's ends of the container's standard streams.
 #[derive(Default)]
@@ -36,6 +38,8 @@ pub(super) struct Streams {
 pub(super) struct Run {
     pub(super) pid: i32,
     pub(super) pidfd: OwnedFd,
+    /// Start time of the process, by which it is told from another one with its number.
+    pid_start: u64,
     /// Taken over: not our child, so another process reaps it.
     adopted: bool,
     /// OOM kills that the cgroup had counted before.
@@ -46,7 +50,7 @@ impl Run {
     /// The exit code of the process, which has ended.
     pub(super) fn reap(&self) -> i32 {
         if self.adopted {
-            return exit_code_of_stranger(&self.pidfd);
+            return self.exit_code_of_stranger();
         }
         match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
             Ok(Some(ended)) => match (ended.exit_status(), ended.terminating_signal()) {
@@ -58,6 +62,23 @@ impl Run {
         }
     }
 
+    /// The exit code of somebody else's child: `/proc/PID/stat` has it until the parent reaps it (last field, readable
+    /// for us because we may trace the process), and the pidfd from then on (Linux 6.15).
+    fn exit_code_of_stranger(&self) -> i32 {
+        let deadline = Instant::now() + REAPED_WITHIN;
+        loop {
+            let status = match linux::pidfd::exit_status(self.pidfd.as_fd()) {
+                Ok(Some(status)) => Some(status),
+                _ => status::zombie_status(self.pid, self.pid_start),
+            };
+            match status {
+                Some(status) => return linux::pidfd::exit_code(status),
+                None if Instant::now() >= deadline => return UNKNOWN,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
     /// Whether the kernel killed something in the container for want of memory.
     pub(super) fn was_oom_killed(&self, cgroup: &str) -> bool {
         oom_kills(cgroup) > self.oom_kills
@@ -66,18 +87,6 @@ impl Run {
 
 fn oom_kills(cgroup: &str) -> u64 {
     Cgroup::open(cgroup).and_then(|cgroup| cgroup.usage()).map(|usage| usage.oom_kills).unwrap_or(0)
-}
-
-/// The kernel tells the code of somebody else's child once its parent has reaped it, which the parent does at once.
-fn exit_code_of_stranger(pidfd: &OwnedFd) -> i32 {
-    let deadline = Instant::now() + Duration::from_secs(1);
-    loop {
-        match linux::pidfd::exit_status(pidfd.as_fd()) {
-            Ok(Some(status)) => return linux::pidfd::exit_code(status),
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
-            _ => return UNKNOWN,
-        }
-    }
 }
 
 /// Makes and starts the container's process. `status` gets its identity as soon as it has one.
@@ -124,7 +133,7 @@ pub(super) fn begin(
         streams.output[0] = Some(master);
     }
     cgroup.keep();
-    Ok((Run { pid: created.pid, pidfd: created.pidfd, adopted: false, oom_kills }, streams))
+    Ok((Run { pid: created.pid, pidfd: created.pidfd, pid_start: status.pid_start, adopted: false, oom_kills }, streams))
 }
 
 /// The directory that hides others in all containers: empty, and nobody may write there. The container's root, which is
@@ -148,7 +157,7 @@ pub(super) fn adopt(plan: &Plan, status: &RunStatus) -> Result<(Run, Streams)> {
     }
     let output = status.pipes.map(|wanted| find_pipe(status.pid, wanted));
     let oom_kills = oom_kills(&cgroup_path(&plan.spec));
-    let run = Run { pid: status.pid, pidfd, adopted: true, oom_kills };
+    let run = Run { pid: status.pid, pidfd, pid_start: status.pid_start, adopted: true, oom_kills };
     Ok((run, Streams { output, input: None, terminal: false }))
 }
 
