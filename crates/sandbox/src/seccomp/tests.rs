@@ -147,7 +147,7 @@ fn call() -> impl Strategy<Value = Call> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
 
     #[test]
     fn programs_decide_what_their_tables_mean(tables in tables(), calls in prop::collection::vec(call(), 100)) {
@@ -156,6 +156,10 @@ proptest! {
             prop_assert_eq!(interpret(&code, &call).0, meaning(&tables, &call), "{:?}", call);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn no_text_makes_the_profile_reader_panic(text in "[ -~]{0,200}", capability in "CAP_[A-Z]{0,5}") {
