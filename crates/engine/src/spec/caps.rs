@@ -118,6 +118,22 @@ pub(crate) fn effective(host: &HostConfig) -> Result<Vec<Capability>> {
         .collect())
 }
 
+/// What of `wanted` the caller itself has, where no namespace gives more: "all" of a privileged container means all that
+/// there is to give. A capability that was named stays, so that its lack is an error and no surprise.
+pub(crate) fn held(wanted: Vec<Capability>, host: &HostConfig) -> Vec<Capability> {
+    let named = parse(host.cap_add.as_ref(), "CapAdd").unwrap_or_default();
+    let bounding = bounding_set();
+    let has = |cap: &Capability| BY_NUMBER.iter().position(|known| known == cap).is_some_and(|n| bounding >> n & 1 == 1);
+    wanted.into_iter().filter(|cap| has(cap) || named.contains(&Word::One(*cap))).collect()
+}
+
+/// The caller's bounding set, bit by number.
+fn bounding_set() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(u64::MAX)
+}
+
 /// Number of the newest capability that the running kernel knows.
 fn last_known() -> usize {
     let text = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();

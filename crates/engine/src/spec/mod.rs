@@ -49,8 +49,11 @@ impl Engine {
     pub(crate) fn plan_with(&self, container: &Container, image: &Image) -> Result<Plan> {
         let (config, host) = (&container.config, &container.host);
         let options = Options::parse(host)?;
-        let capabilities = caps::effective(host)?;
         let space = self.space(container)?;
+        let mut capabilities = caps::effective(host)?;
+        if !space.is_mapped() {
+            capabilities = caps::held(capabilities, host);
+        }
         Ok(Plan {
             id: container.id.clone(),
             name: container.name.clone(),

@@ -63,10 +63,11 @@ pub(super) fn kernel(sharing: &Sharing<'_>) -> Vec<Mount> {
     let mut cgroup = read_only(&secure, sharing.writable_cgroups);
     cgroup.push("relatime");
     mounts.push(mount("cgroup", "cgroup", "/sys/fs/cgroup", &cgroup));
-    mounts.push(if shares(&host.ipc_mode) {
-        mount("bind", "/dev/mqueue", "/dev/mqueue", &["bind", "nosuid", "noexec", "nodev"])
-    } else {
-        mount("mqueue", "mqueue", "/dev/mqueue", &secure)
+    mounts.extend(match shares(&host.ipc_mode) {
+        false => Some(mount("mqueue", "mqueue", "/dev/mqueue", &secure)),
+        // A host that has not mounted its queues has none to show.
+        true if !Path::new("/dev/mqueue").exists() => None,
+        true => Some(mount("bind", "/dev/mqueue", "/dev/mqueue", &["bind", "nosuid", "noexec", "nodev"])),
     });
     mounts.extend(shm(sharing));
     mounts
@@ -227,9 +228,10 @@ mod tests {
             ipc_mode: "host".into(),
             ..HostConfig::default()
         };
-        for target in ["/proc", "/sys", "/dev/mqueue", "/dev/shm"] {
+        for target in ["/proc", "/sys", "/dev/shm"] {
             assert_eq!(find(&of(&host, true), target).unwrap().0, "bind", "{target}");
         }
+        assert!(find(&of(&host, true), "/dev/mqueue").is_none_or(|(kind, _)| kind == "bind"));
         assert_eq!(find(&of(&host, false), "/proc").unwrap().0, "proc");
         let none = HostConfig { ipc_mode: "none".into(), ..HostConfig::default() };
         assert!(find(&of(&none, true), "/dev/shm").is_none());
