@@ -118,7 +118,11 @@ fn unescape(path: &str) -> String {
 }
 
 fn arrange(found: Vec<Hierarchy>) -> io::Result<Layout> {
-    let (unified, legacy): (Vec<_>, Vec<_>) = found.into_iter().partition(|hierarchy| hierarchy.name.is_empty());
+    let (unified, mut legacy): (Vec<_>, Vec<_>) = found.into_iter().partition(|hierarchy| hierarchy.name.is_empty());
+    // All controllers are in the unified hierarchy, and a service manager keeps a v1 one for its own books.
+    if !unified.is_empty() && legacy.iter().all(|hierarchy| hierarchy.name.starts_with("name=")) {
+        legacy.clear();
+    }
     match (legacy.is_empty(), unified.is_empty()) {
         (true, true) => Err(io::Error::new(
             io::ErrorKind::NotFound,
@@ -181,6 +185,13 @@ mod tests {
         let layout =
             discover(Path::new("/b"), "9:hugetlb:/\n8:cpuacct,cpu:/\n", magic, || panic!("read the mount table"));
         assert_eq!(names(&layout.unwrap()), [("cpuacct,cpu", "/b/cpuacct")]);
+    }
+
+    #[test]
+    fn a_v1_hierarchy_without_controllers_makes_no_v1_host() {
+        let memberships = "1:name=systemd:/init.scope\n0::/init.scope\n";
+        let layout = discover(Path::new("/b"), memberships, v1, || panic!("read the mount table")).unwrap();
+        assert_eq!((layout.version, names(&layout)), (Version::V2, vec![("", "/b/unified")]));
     }
 
     #[test]
