@@ -2,13 +2,14 @@
 //! committed record; a sweep takes it exclusively, so that what it finds without a record is truly nobody's. The lock
 //! dies with its process.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{Context as _, Engine, Result, table, tree, volume_table};
+use crate::{Context as _, Engine, Paths, Result, status, table, tree, volume_table};
 
 /// The lock, shared or exclusive, until it is dropped.
 pub(crate) struct Making(#[allow(dead_code, reason = "held for its lock")] File);
@@ -46,33 +47,34 @@ impl Engine {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(());
         }
-        for (directory, name) in self.strays()? {
-            let path = self.paths().root.join(directory).join(name);
-            tree::remove(&path)?;
-        }
-        Ok(())
+        self.strays()?.iter().try_for_each(|path| tree::remove(path))
     }
 
     fn has_strays(&self) -> Result<bool> {
         Ok(!self.strays()?.is_empty())
     }
 
-    /// Directories without a record.
-    fn strays(&self) -> Result<Vec<(&'static str, String)>> {
+    /// Directories without a record, and state directories without a record that nobody is responsible for.
+    fn strays(&self) -> Result<Vec<PathBuf>> {
         // The directories are read first: what is made after that is not looked at.
-        let on_disk = |directory: &'static str| -> Vec<(&'static str, String)> {
-            let entries = fs::read_dir(self.paths().root.join(directory)).into_iter().flatten().flatten();
-            entries.filter_map(|entry| Some((directory, entry.file_name().into_string().ok()?))).collect()
-        };
-        let found: Vec<_> = on_disk("containers").into_iter().chain(on_disk("volumes")).collect();
+        let Paths { root, state } = self.paths();
+        let found: Vec<PathBuf> = [root.join("containers"), root.join("volumes"), state.join("containers")]
+            .iter()
+            .flat_map(|directory| fs::read_dir(directory).into_iter().flatten().flatten())
+            .map(|entry| entry.path())
+            .collect();
         if found.is_empty() {
             return Ok(found);
         }
         let known = self.read(|connection| {
-            let mut known = table::ids(connection)?;
+            let mut known: HashSet<String> = table::ids(connection)?.into_iter().collect();
             known.extend(volume_table::all(connection)?.into_iter().map(|volume| volume.name));
-            Ok(known.into_iter().collect::<std::collections::HashSet<_>>())
+            Ok(known)
         })?;
-        Ok(found.into_iter().filter(|(_, name)| !known.contains(name)).collect())
+        let is_stray = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            !known.contains(name.as_ref()) && !(path.starts_with(state) && status::is_held(self.paths(), &name))
+        };
+        Ok(found.into_iter().filter(is_stray).collect())
     }
 }

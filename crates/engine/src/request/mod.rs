@@ -7,5 +7,6 @@ pub(crate) mod limits;
 pub(crate) mod merge;
 pub(crate) mod mounts;
 pub(crate) mod names;
+pub(crate) mod platform;
 pub(crate) mod signal;
 pub(crate) mod validate;

@@ -149,7 +149,13 @@ impl Resolved {
             return Err(bad(&format!("field {field} must not be specified")));
         }
         match mount.kind.as_str() {
-            "bind" => typed_bind(mount, target).map_err(|e| bad(&e)),
+            "bind" => {
+                let record = typed_bind(mount, target).map_err(|e| bad(&e))?;
+                if !Path::new(&record.point.source).exists() {
+                    self.new_directories.push(record.point.source.clone());
+                }
+                Ok(record)
+            }
             "volume" => self.typed_volume(lookup, mount, target),
             "tmpfs" => typed_tmpfs(mount, target).map_err(|e| bad(&e)),
             "image" => typed_image(mount, target).map_err(|e| bad(&e)),
@@ -350,11 +356,8 @@ fn typed_bind(mount: &Mount, target: String) -> Result<MountRecord, String> {
         return Err(format!("invalid mount path: '{}' mount path must be absolute", mount.source));
     }
     let source = clean(&mount.source);
-    if !Path::new(&source).exists() {
-        if !options.create_mountpoint {
-            return Err(format!("bind source path does not exist: {source}"));
-        }
-        std::fs::create_dir_all(&source).map_err(|e| format!("create {source}: {e}"))?;
+    if !options.create_mountpoint && !Path::new(&source).exists() {
+        return Err(format!("bind source path does not exist: {source}"));
     }
     let propagation = if options.propagation.is_empty() { "rprivate" } else { &options.propagation };
     if !PROPAGATIONS.contains(&propagation) {

@@ -230,9 +230,9 @@ pub(crate) fn check_restart_policy(policy: &RestartPolicy) -> Result<()> {
             bad("maximum retry count can only be used with 'on-failure'".to_owned())
         }
         "" | "no" | "always" | "unless-stopped" => Ok(()),
-        unknown => bad(format!(
-            "unknown policy '{unknown}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
-        )),
+        unknown => {
+            bad(format!("unknown policy '{unknown}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"))
+        }
     }
 }
 

@@ -123,7 +123,8 @@ pub(crate) fn effective(host: &HostConfig) -> Result<Vec<Capability>> {
 pub(crate) fn held(wanted: Vec<Capability>, host: &HostConfig) -> Vec<Capability> {
     let named = parse(host.cap_add.as_ref(), "CapAdd").unwrap_or_default();
     let bounding = bounding_set();
-    let has = |cap: &Capability| BY_NUMBER.iter().position(|known| known == cap).is_some_and(|n| bounding >> n & 1 == 1);
+    let has =
+        |cap: &Capability| BY_NUMBER.iter().position(|known| known == cap).is_some_and(|n| bounding >> n & 1 == 1);
     wanted.into_iter().filter(|cap| has(cap) || named.contains(&Word::One(*cap))).collect()
 }
 

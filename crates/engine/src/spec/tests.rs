@@ -18,9 +18,23 @@ fn container(change: impl FnOnce(&mut Config, &mut HostConfig)) -> Container {
     defaults::fill_config(&mut config, &host, &id);
     let uid_base = (userns::owner(&host).unwrap() == userns::Owner::Own).then_some(200_000);
     Container {
-        id, name: "web".into(), image: "busybox".into(), image_id: "sha256:b".into(), created_at: 1, state: Intent::Created,
-        exit_code: 0, oom: false, error: String::new(), started_at: 0, finished_at: 0, restart_count: 0,
-        stopped_by_user: false, uid_base, config, host, mounts: Vec::new(),
+        id,
+        name: "web".into(),
+        image: "busybox".into(),
+        image_id: "sha256:b".into(),
+        created_at: 1,
+        state: Intent::Created,
+        exit_code: 0,
+        oom: false,
+        error: String::new(),
+        started_at: 0,
+        finished_at: 0,
+        restart_count: 0,
+        stopped_by_user: false,
+        uid_base,
+        config,
+        host,
+        mounts: Vec::new(),
     }
 }
 
@@ -74,7 +88,9 @@ fn host_modes_leave_namespaces_out() {
         host.uts_mode = "host".into();
     }));
     let kinds = namespaces_of(&spec);
-    for absent in [LinuxNamespaceType::Network, LinuxNamespaceType::Pid, LinuxNamespaceType::Uts, LinuxNamespaceType::User] {
+    for absent in
+        [LinuxNamespaceType::Network, LinuxNamespaceType::Pid, LinuxNamespaceType::Uts, LinuxNamespaceType::User]
+    {
         assert!(!kinds.contains(&absent), "{absent}");
     }
     assert!(spec.hostname().is_none());

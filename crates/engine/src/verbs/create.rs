@@ -10,7 +10,7 @@ use records::Durability;
 
 use crate::model::{Config, CreateRequest, Created, HostConfig};
 use crate::request::mounts::{Lookup, Resolved};
-use crate::request::{defaults, files, merge, mounts, names, validate};
+use crate::request::{defaults, files, merge, mounts, names, platform, validate};
 use crate::spec::{security, userns};
 use crate::status::RunLock;
 use crate::table::{Container, Intent};
@@ -42,7 +42,7 @@ impl Engine {
 
     /// `create` with the record in a state of the caller's choice: `run` writes [`Intent::Running`] at once.
     pub(crate) fn create_container(&self, request: &CreateRequest, state: Intent) -> Result<NewContainer> {
-        let warnings = validate::check(request)?;
+        let mut warnings = validate::check(request)?;
         failpoint::hit("create-begun");
         let making = self.making()?;
         let (mut container, image, resolved) = self.draft(request, state)?;
@@ -50,6 +50,8 @@ impl Engine {
             Intent::Running => Some(RunLock::take(self.paths(), &container.id)?),
             _ => None,
         };
+        let architecture = image.config.architecture().to_string();
+        warnings.extend(platform::check(&container.image, request.platform.as_deref(), &architecture)?);
         let mut made = Undo::default();
         self.make_directories(&container, &image, &resolved, &mut made)?;
         failpoint::hit("create-directory-made");
