@@ -47,20 +47,12 @@ fn a_shell_has_a_terminal_of_the_right_size_and_its_exit_code_is_ours() {
 #[test]
 fn the_window_size_follows() {
     let env = Env::with_busybox();
-    let mut terminal = Terminal::start(&env.command(&["run", "-it", "--rm", "busybox", "sh"]));
-    terminal.expect(PROMPT);
-    terminal.send("trap 'stty size; echo resized$((1+1))' WINCH\n");
-    terminal.expect(PROMPT);
+    let line = "trap 'echo now $(stty size); exit 6' WINCH; echo first $(stty size); while :; do sleep 0.05; done";
+    let mut terminal = Terminal::start(&env.command(&["run", "-it", "--rm", "busybox", "sh", "-c", line]));
+    terminal.expect("first 24 80");
     terminal.resize(40, 100);
-    // The shell runs a trap once it gets a line.
-    wait_until("the size arrives", SHORT, || {
-        terminal.send("stty size\n");
-        std::thread::sleep(Duration::from_millis(100));
-        terminal.screen().contains("40 100").then_some(())
-    });
-    terminal.expect("resized2");
-    terminal.send("exit\n");
-    assert_eq!(terminal.wait().code(), Some(0));
+    terminal.expect("now 40 100");
+    assert_eq!(terminal.wait().code(), Some(6));
 }
 
 #[test]
@@ -81,8 +73,10 @@ fn control_c_and_control_z_go_to_the_job_inside() {
     terminal.expect(PROMPT);
     terminal.send("jobs\n");
     terminal.expect("sleep 1000");
-    terminal.send("kill %1; exit\n");
-    terminal.wait();
+    terminal.send("kill -9 %1; wait; echo gone$((1+1))\n");
+    terminal.expect("gone2");
+    terminal.send("exit 0\n");
+    assert_eq!(terminal.wait().code(), Some(0));
 }
 
 #[test]
@@ -138,8 +132,10 @@ fn exec_has_a_terminal_of_its_own() {
         std::thread::sleep(Duration::from_millis(100));
         terminal.screen().contains("30 90").then_some(())
     });
-    terminal.send("sleep 1000\n");
+    terminal.send("echo begin$((1+1)); sleep 1000\n");
+    terminal.expect("begin2");
     terminal.send(CTRL_C);
+    terminal.expect(PROMPT);
     terminal.send("echo status=$?\n");
     terminal.expect("status=130");
     terminal.send("exit 5\n");
@@ -170,7 +166,8 @@ fn our_own_terminal_is_as_before_afterwards() {
 fn the_client_without_a_terminal_inside_is_an_ordinary_job() {
     let env = Env::with_busybox();
     let mut shell = host_shell(&env);
-    shell.send(&run_line(&env, &["run", "-i", "--rm", "busybox", "cat"]));
+    shell.send(&run_line(&env, &["run", "-i", "--rm", "busybox", "sh", "-c", "'echo rea''dy; exec cat'"]));
+    shell.expect("ready");
     shell.send("one$\n");
     // Once echoed by the terminal, once by cat.
     shell.expect("one$");
@@ -179,7 +176,7 @@ fn the_client_without_a_terminal_inside_is_an_ordinary_job() {
     shell.expect("Stopped");
     shell.expect("host> ");
     shell.send("fg\n");
-    shell.expect("run");
+    shell.expect("\"$@\"");
     shell.send("two$\n");
     shell.expect("two$");
     shell.expect("two$");
