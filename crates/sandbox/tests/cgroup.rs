@@ -496,3 +496,25 @@ fn settings_in_the_hosts_own_terms_are_for_v2() {
         }
     }
 }
+
+#[test]
+fn many_are_made_and_removed_at_once_below_a_parent_that_nobody_made() {
+    let scratch = Scratch::new();
+    for round in 0..5 {
+        // The parent is new in every round: all race to make it, and to make its cpuset usable.
+        let parent = format!("{}/round{round}", scratch.parent);
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let path = format!("{parent}/{number}");
+                scope.spawn(move || {
+                    let cgroup = Cgroup::create(&path).unwrap();
+                    cgroup.apply(&serde_json::from_str::<LinuxResources>(FEW_DEVICES).unwrap()).unwrap();
+                    let mut child = spawn_in(&cgroup, "exec sleep 60");
+                    assert_eq!(cgroup.processes().unwrap(), [child.id() as i32]);
+                    cgroup.remove().unwrap();
+                    assert!(!child.wait().unwrap().success());
+                });
+            }
+        });
+    }
+}

@@ -83,7 +83,7 @@ impl Cgroup {
     /// Makes the cgroup `path` (below the root of each hierarchy, e.g. `/kiste/ID`) and its parents.
     ///
     /// An empty cgroup left over under that path is replaced, so no limits of an earlier life remain; one with
-    /// processes is an error. Nothing remains when this fails.
+    /// processes is an error. Nothing but parents remains when this fails.
     pub fn create(path: &str) -> io::Result<Self> {
         let cgroup = Self::locate(path)?;
         let made = cgroup.make();
