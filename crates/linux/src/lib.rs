@@ -4,6 +4,7 @@
 pub mod bpf;
 pub mod clone;
 pub mod exec;
+pub mod footprint;
 pub mod ids;
 pub mod memory;
 pub mod mount;

@@ -80,6 +80,14 @@ struct Monitor {
     buffer: Vec<u8>,
 }
 
+/// How long nothing must happen before memory is given back: less than a human notices, more than a busy container
+/// pauses.
+const QUIET: Duration = Duration::from_millis(100);
+
+fn quiet() -> Instant {
+    Instant::now() + QUIET
+}
+
 /// Entry point of `kiste monitor ID`: runs until the container has ended for good. Returns the process's exit code.
 /// Standard input is the socket of the command that starts it.
 pub fn main(paths: &Paths, id: &str) -> i32 {
@@ -238,7 +246,16 @@ impl Monitor {
     /// Serves until the run is over for good and every client has what is left for it.
     fn serve(&mut self) -> Result<()> {
         loop {
-            for token in self.poll.wait(self.next_deadline())? {
+            let deadline = self.next_deadline();
+            let mut happened = self.poll.wait(Some(deadline.map_or_else(quiet, |at| at.min(quiet()))))?;
+            if happened.is_empty() && deadline.is_none_or(|at| at > quiet()) {
+                // Nothing is going on: sleep small.
+                self.buffer = Vec::new();
+                drop(linux::footprint::shrink());
+                happened = self.poll.wait(deadline)?;
+                self.buffer = vec![0; CHUNK];
+            }
+            for token in happened {
                 self.handle(token);
             }
             self.check_deadlines();

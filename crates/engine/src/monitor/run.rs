@@ -133,7 +133,10 @@ pub(super) fn begin(
         streams.output[0] = Some(master);
     }
     cgroup.keep();
-    Ok((Run { pid: created.pid, pidfd: created.pidfd, pid_start: status.pid_start, adopted: false, oom_kills }, streams))
+    Ok((
+        Run { pid: created.pid, pidfd: created.pidfd, pid_start: status.pid_start, adopted: false, oom_kills },
+        streams,
+    ))
 }
 
 /// The directory that hides others in all containers: empty, and nobody may write there. The container's root, which is
