@@ -27,11 +27,12 @@ pub(crate) const MASKED_PATHS: &[&str] = &[
 /// Paths that containers may only read: Docker's.
 pub(crate) const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// `/sys/devices/system/cpu/cpuN/thermal_throttle` of every CPU, which Docker 28 hides too. CPUs that come later are
-/// missing from it, as with Docker.
+/// `thermal_throttle` of every CPU, which Docker 28 hides too; none where the first CPU has none (virtual machines). CPUs
+/// that come later are missing from it, as with Docker.
 fn thermal_throttles() -> impl Iterator<Item = String> {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    (0..cpus).map(|cpu| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle"))
+    let path = |cpu: i64| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle");
+    let cpus = if std::path::Path::new(&path(0)).exists() { super::limits::online_cpus() } else { 0 };
+    (0..cpus).map(path)
 }
 
 fn or(value: &mut String, default: &str) {

@@ -55,10 +55,12 @@ fn check_cpu(host: &HostConfig) -> Result<()> {
     ensure(nano == 0 || host.cpu_quota == 0, || {
         "Conflicting options: Nano CPUs and CPU Quota cannot both be set.".to_owned()
     })?;
-    let cpus = online_cpus();
-    ensure(nano == 0 || (10_000_000..=cpus * 1_000_000_000).contains(&nano), || {
-        format!("Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available")
-    })?;
+    if nano != 0 {
+        let cpus = online_cpus();
+        ensure((10_000_000..=cpus * 1_000_000_000).contains(&nano), || {
+            format!("Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available")
+        })?;
+    }
     ensure(host.cpu_shares >= 0, || {
         format!("invalid CPU shares ({}): value must be a positive integer", host.cpu_shares)
     })?;

@@ -108,7 +108,8 @@ pub(crate) fn effective(host: &HostConfig) -> Result<Vec<Capability>> {
             added(cap) || DEFAULT.contains(&cap) && !dropped(cap)
         }
     };
-    let known = last_known();
+    // Every kernel knows the default ones.
+    let known = if host.privileged || !add.is_empty() { last_known() } else { BY_NUMBER.len() };
     Ok(BY_NUMBER
         .iter()
         .copied()

@@ -104,6 +104,9 @@ fn label(value: &str) -> Result<()> {
 
 /// Replaces the path of a seccomp profile by the profile, so that the record does not depend on the file, and checks it.
 pub(crate) fn embed_profile(host: &mut HostConfig) -> Result<()> {
+    if host.security_opt.is_none() {
+        return Ok(());
+    }
     let names = super::caps::names(&super::caps::effective(host)?);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for option in host.security_opt.iter_mut().flatten() {
