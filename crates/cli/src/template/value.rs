@@ -145,7 +145,7 @@ impl<'a> Datum<'a> {
 
     /// Elements of a list, or members of an object in the order of their keys, with their index or key.
     pub(crate) fn elements(&self) -> Option<Vec<(Datum<'a>, Datum<'a>)>> {
-        fn list<'v>(value: &Value) -> Option<Vec<(Value, &Value)>> {
+        fn list(value: &Value) -> Option<Vec<(Value, &Value)>> {
             match value {
                 Value::Array(items) => {
                     Some(items.iter().enumerate().map(|(index, item)| (index.into(), item)).collect())

@@ -52,25 +52,22 @@ impl Page {
         }
     }
 
-    /// Rows under heads; every column is as wide as its widest cell, the last one takes what is left and is cut there.
+    /// Rows under heads; every column is as wide as its widest cell, the last one takes what is left and is wrapped there.
     pub(super) fn table(&mut self, heads: &[&str], rows: &[Vec<String>]) {
         let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-        let columns = heads.len();
-        let width =
+        let widest =
             |column: usize| rows.iter().chain([&heads]).map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let widths: Vec<usize> = (0..heads.len().saturating_sub(1)).map(widest).collect();
+        let before: usize = INDENT + widths.iter().map(|width| width + 2).sum::<usize>();
         for row in std::iter::once(&heads).chain(rows) {
             let mut line = " ".repeat(INDENT);
-            for (column, cell) in row.iter().enumerate().take(columns) {
-                match column + 1 == columns {
-                    true => {
-                        line +=
-                            &crate::format::human::ellipsis(cell, WIDTH.saturating_sub(line.chars().count()).max(10))
-                    }
-                    false => drop(write!(line, "{cell:0$}  ", widths[column])),
-                }
+            for (cell, width) in row.iter().zip(&widths) {
+                let _ = write!(line, "{cell:width$}  ");
             }
-            self.push(line.trim_end());
+            for rest in wrap(row.last().map_or("", String::as_str), WIDTH.saturating_sub(before).max(10)) {
+                self.push(format!("{line}{rest}").trim_end());
+                line = " ".repeat(before);
+            }
         }
     }
 
@@ -113,7 +110,7 @@ mod tests {
         page.fact("capabilities", &"CAP_CHOWN ".repeat(20));
         page.table(
             &["path", "what"],
-            &[vec!["/a".to_owned(), "x".repeat(200)], vec!["/bb".to_owned(), "y".to_owned()]],
+            &[vec!["/a".to_owned(), "xx ".repeat(60)], vec!["/bb".to_owned(), "y".to_owned()]],
         );
         let text = page.finish();
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");

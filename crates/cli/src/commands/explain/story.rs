@@ -131,7 +131,9 @@ fn limits(page: &mut Page, story: &Explanation) {
     if cgroup.oom_kills > 0 {
         page.fact("out of memory", &format!("the kernel killed a process in it {} times", cgroup.oom_kills));
     }
-    if let Some((_, directory)) = cgroup.directories.first() {
+    // On v1 each controller has a directory; that of the memory controller stands for all.
+    let memory = cgroup.directories.iter().find(|(controller, _)| controller == "memory");
+    if let Some((_, directory)) = memory.or(cgroup.directories.first()) {
         page.fact("cgroup", directory);
     }
 }
