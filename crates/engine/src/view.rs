@@ -136,9 +136,22 @@ mod tests {
 
     fn view(state: Intent, run: Option<RunStatus>) -> View {
         let container = Container {
-            id: "a".repeat(64), name: "web".into(), image: "busybox".into(), image_id: "sha256:b".into(), created_at: 1, state,
-            exit_code: 3, oom: false, error: String::new(), started_at: 5, finished_at: clock::now() - 7_200_000_000_000,
-            restart_count: 0, stopped_by_user: false, uid_base: None, config: Default::default(), host: Default::default(),
+            id: "a".repeat(64),
+            name: "web".into(),
+            image: "busybox".into(),
+            image_id: "sha256:b".into(),
+            created_at: 1,
+            state,
+            exit_code: 3,
+            oom: false,
+            error: String::new(),
+            started_at: 5,
+            finished_at: clock::now() - 7_200_000_000_000,
+            restart_count: 0,
+            stopped_by_user: false,
+            uid_base: None,
+            config: Default::default(),
+            host: Default::default(),
             mounts: Vec::new(),
         };
         View { container, run }
@@ -155,7 +168,10 @@ mod tests {
         assert_eq!(view(Intent::Created, None).phrase(), "Created");
         assert_eq!(view(Intent::Running, running(Status::Running, "")).phrase(), "Up 3 minutes");
         assert_eq!(view(Intent::Running, running(Status::Running, "healthy")).phrase(), "Up 3 minutes (healthy)");
-        assert_eq!(view(Intent::Running, running(Status::Running, "starting")).phrase(), "Up 3 minutes (health: starting)");
+        assert_eq!(
+            view(Intent::Running, running(Status::Running, "starting")).phrase(),
+            "Up 3 minutes (health: starting)"
+        );
         assert_eq!(view(Intent::Running, running(Status::Paused, "")).phrase(), "Up 3 minutes (Paused)");
     }
 

@@ -123,7 +123,8 @@ fn config(container: &Container) -> Result<Value> {
 fn network_settings(view: &View) -> Value {
     let container = &view.container;
     let runs = matches!(view.status(), Status::Running | Status::Paused);
-    let ports = container.config.exposed_ports.iter().flatten().filter(|_| runs && container.host.network_mode == "bridge");
+    let ports =
+        container.config.exposed_ports.iter().flatten().filter(|_| runs && container.host.network_mode == "bridge");
     let ports: serde_json::Map<String, Value> = ports.map(|(port, _)| (port.clone(), Value::Null)).collect();
     let key = if view.pid() > 0 { format!("/proc/{}/ns/net", view.pid()) } else { String::new() };
     let mut networks = serde_json::Map::new();

@@ -55,8 +55,21 @@ pub struct ContainerRow {
 }
 
 const KEYS: &[&str] = &[
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish",
-    "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 
 impl Engine {
@@ -111,7 +124,8 @@ fn ports(view: &View) -> String {
     if !matches!(view.status(), Status::Running | Status::Paused) || view.container.host.network_mode == "host" {
         return String::new();
     }
-    let ports: Vec<&str> = view.container.config.exposed_ports.iter().flatten().map(|(port, _)| port.as_str()).collect();
+    let ports: Vec<&str> =
+        view.container.config.exposed_ports.iter().flatten().map(|(port, _)| port.as_str()).collect();
     ports.join(", ")
 }
 
@@ -172,7 +186,10 @@ impl<'a> Condition<'a> {
             && self.filters.any("volume", |value| has_mount(view, value))
             && self.filters.any("expose", |port| exposes(view, port))
             && self.filters.any("publish", |_| false)
-            && self.ancestors.as_ref().is_none_or(|ids| ids.contains(&container.image_id) || ids.contains(&container.image))
+            && self
+                .ancestors
+                .as_ref()
+                .is_none_or(|ids| ids.contains(&container.image_id) || ids.contains(&container.image))
     }
 
     fn names_hold(&self, view: &View) -> bool {
@@ -194,7 +211,11 @@ fn code(text: &str) -> Result<i64> {
 }
 
 fn check_health(filters: &Filters<'_>) -> Result<()> {
-    match filters.values("health").iter().find(|word| !matches!(word.as_str(), "starting" | "healthy" | "unhealthy" | "none")) {
+    match filters
+        .values("health")
+        .iter()
+        .find(|word| !matches!(word.as_str(), "starting" | "healthy" | "unhealthy" | "none"))
+    {
         Some(word) => Err(Error::invalid(format!("invalid filter 'health={word}'"))),
         None => Ok(()),
     }
@@ -210,7 +231,8 @@ fn ancestors(engine: &Engine, filters: &Filters<'_>) -> Vec<String> {
         let mut ids = Vec::new();
         for name in names {
             let Ok(parent) = store.resolve(connection, name) else { continue };
-            let children = images.iter().filter(|image| !parent.layers.is_empty() && image.layers.ends_with(&parent.layers));
+            let children =
+                images.iter().filter(|image| !parent.layers.is_empty() && image.layers.ends_with(&parent.layers));
             ids.extend(children.map(|image| image.id.clone()));
             ids.push(parent.id);
         }
@@ -224,7 +246,10 @@ fn network_is(name: &str, mode: &str) -> bool {
 }
 
 fn has_mount(view: &View, value: &str) -> bool {
-    view.container.mounts.iter().any(|mount| [&mount.point.name, &mount.point.source, &mount.point.destination].contains(&&value.to_owned()))
+    view.container
+        .mounts
+        .iter()
+        .any(|mount| [&mount.point.name, &mount.point.source, &mount.point.destination].contains(&&value.to_owned()))
 }
 
 /// `80`, `80/tcp`, `80-90/tcp`.

@@ -41,8 +41,7 @@ impl Engine {
     /// Somebody is responsible for the container's run: an error, or with `force` the end of the run.
     fn make_way(&self, name: &str, container: &Container, options: RemoveOptions) -> Result<()> {
         let run = status::read(self.paths(), &container.id).map(|run| run.status);
-        let refuse =
-            |what: &str| Err(Error::conflict(format!("cannot remove container \"{name}\": {what}")));
+        let refuse = |what: &str| Err(Error::conflict(format!("cannot remove container \"{name}\": {what}")));
         match run {
             Some(Status::Running | Status::Paused | Status::Restarting) if options.force => {
                 match self.stop(&container.id, Some("KILL"), Some(0)) {

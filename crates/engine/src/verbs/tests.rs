@@ -179,7 +179,8 @@ fn filters_of_the_list() {
     assert!(world.names(&[("status", "running")]).is_empty());
     assert!(world.names(&[("network", "host")]).is_empty());
     assert_eq!(world.names(&[("network", "bridge")]).len(), 2);
-    let request = ListRequest { filters: Map::from([("foo".to_owned(), vec!["x".to_owned()])]), ..ListRequest::default() };
+    let request =
+        ListRequest { filters: Map::from([("foo".to_owned(), vec!["x".to_owned()])]), ..ListRequest::default() };
     assert_eq!(world.engine.list(&request).unwrap_err().message, "invalid filter 'foo'");
     assert_eq!(world.engine.list(&ListRequest { last: Some(1), ..ListRequest::default() }).unwrap()[0].name, "b2");
 }
@@ -191,7 +192,10 @@ fn update_changes_the_record() {
     let request = crate::UpdateRequest { memory: Some(64 << 20), pids_limit: Some(7), ..Default::default() };
     world.engine.update("web", &request).unwrap();
     let host = &world.engine.inspect_container("web", false).unwrap()["HostConfig"];
-    assert_eq!((host["Memory"].as_i64(), host["MemorySwap"].as_i64(), host["PidsLimit"].as_i64()), (Some(64 << 20), Some(128 << 20), Some(7)));
+    assert_eq!(
+        (host["Memory"].as_i64(), host["MemorySwap"].as_i64(), host["PidsLimit"].as_i64()),
+        (Some(64 << 20), Some(128 << 20), Some(7))
+    );
     let low = crate::UpdateRequest { memory: Some(1 << 20), ..Default::default() };
     assert_eq!(world.engine.update("web", &low).unwrap_err().message, "Minimum memory limit allowed is 6MB");
 }

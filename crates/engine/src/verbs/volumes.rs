@@ -16,7 +16,11 @@ use crate::{Context as _, Engine, Error, ErrorKind, PruneReport, Result, events,
 impl Engine {
     /// Creates a volume; the existing one if it is there with the same driver.
     pub fn create_volume(
-        &self, name: Option<&str>, driver: &str, options: &Map<String>, labels: &Map<String>,
+        &self,
+        name: Option<&str>,
+        driver: &str,
+        options: &Map<String>,
+        labels: &Map<String>,
     ) -> Result<Volume> {
         mounts::check_driver(driver)?;
         mounts::check_options(options)?;
