@@ -28,7 +28,7 @@ pub fn sealed_executable() -> io::Result<OwnedFd> {
 /// Whether a file is on a read-only overlay or is a sealed memfd.
 fn is_sealed(file: &OwnedFd) -> bool {
     const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
-    let overlay = rustix::fs::fstatfs(file).is_ok_and(|fs| fs.f_type as i64 == OVERLAYFS_SUPER_MAGIC);
+    let overlay = rustix::fs::fstatfs(file).is_ok_and(|fs| fs.f_type == OVERLAYFS_SUPER_MAGIC);
     overlay && rustix::fs::fstatvfs(file).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 

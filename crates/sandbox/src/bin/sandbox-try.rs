@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{Process, Spec};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
@@ -53,7 +53,7 @@ struct Job {
     /// Kill the program after that.
     #[serde(default)]
     kill: bool,
-    /// Run the whole that many times and print the median time of create, start and exit.
+    /// Run the whole that many times and print medians of how long it takes.
     #[serde(default)]
     repeat: usize,
 }
@@ -66,22 +66,22 @@ fn main() {
         Ok(job) => job,
         Err(error) => quit(125, &format!("{path}: {error}")),
     };
-    let mut times = Vec::new();
+    let mut times: [Vec<Duration>; 3] = Default::default();
     let mut code = 0;
     for _ in 0..job.repeat.max(1) {
-        let start = Instant::now();
-        code = match run(&job) {
+        code = match run(&job, &mut times) {
             Ok(code) => code,
             Err(error @ Error::CommandNotFound(_)) => quit(127, &error.to_string()),
             Err(error @ Error::NotExecutable(_)) => quit(126, &error.to_string()),
             Err(error) => quit(125, &error.to_string()),
         };
-        times.push(start.elapsed());
     }
-    times.sort();
     if job.repeat > 0 {
-        let [median, p90] = [times.len() / 2, times.len() * 9 / 10].map(|index| times[index]);
-        say(&format!("median {median:?}, 90% {p90:?}"));
+        for (what, times) in ["made and started", "ended", "in all, with its cgroup"].iter().zip(&mut times) {
+            times.sort();
+            let [median, p90] = [times.len() / 2, times.len() * 9 / 10].map(|index| times[index]);
+            say(&format!("{what}: median {median:?}, 90% {p90:?}"));
+        }
     }
     std::process::exit(code);
 }
@@ -95,17 +95,20 @@ fn quit(code: i32, text: &str) -> ! {
     std::process::exit(code)
 }
 
-fn run(job: &Job) -> Result<i32, Error> {
+fn run(job: &Job, times: &mut [Vec<Duration>; 3]) -> Result<i32, Error> {
+    let start = Instant::now();
     let step = |error: io::Error| Error::Step(error.to_string());
     let cgroup = job.cgroup.as_deref().map(Cgroup::create).transpose().map_err(step)?;
-    let result = run_in(job, cgroup.as_ref());
+    let result = run_in(job, cgroup.as_ref(), times);
     if let Some(cgroup) = cgroup {
         cgroup.remove().map_err(step)?;
     }
+    times[2].push(start.elapsed());
     result
 }
 
-fn run_in(job: &Job, cgroup: Option<&Cgroup>) -> Result<i32, Error> {
+fn run_in(job: &Job, cgroup: Option<&Cgroup>, times: &mut [Vec<Duration>; 3]) -> Result<i32, Error> {
+    let start = Instant::now();
     let process = job.spec.process().as_ref().ok_or_else(|| Error::Invalid("no process".into()))?;
     let rootfs = match job.lower.is_empty() {
         true => Rootfs::Directory(job.spec.root().as_ref().map(|root| root.path().clone()).unwrap_or_default()),
@@ -136,6 +139,7 @@ fn run_in(job: &Job, cgroup: Option<&Cgroup>) -> Result<i32, Error> {
         wait(&created.pidfd);
         return Err(error);
     }
+    times[0].push(start.elapsed());
     if let Some(path) = &job.pid_file {
         std::fs::write(path, created.pid.to_string()).map_err(|error| Error::Step(error.to_string()))?;
     }
@@ -150,6 +154,7 @@ fn run_in(job: &Job, cgroup: Option<&Cgroup>) -> Result<i32, Error> {
         copy(master);
     }
     let code = wait(&created.pidfd);
+    times[1].push(start.elapsed());
     executed.map(|()| code)
 }
 

@@ -20,6 +20,8 @@ pub(super) enum Report {
     Ready { uid: u32, gid: u32, terminal: Option<OwnedFd> },
     /// The descriptor of the real child, which an intermediate process has made.
     Child(OwnedFd),
+    /// A mount that was made in another mount namespace.
+    Made(OwnedFd),
     /// The child is in a new time namespace that nobody has entered: its clocks can be set.
     Clocks,
     /// The end of the other side without an error: after [`go`], the program runs.
@@ -101,6 +103,11 @@ pub(super) fn child(socket: &OwnedFd, child: &linux::clone::Child) -> Result<(),
     linux::socket::send(socket, b"c", &[child.pidfd.as_fd()]).step(|| "hand over the child".into())
 }
 
+/// Maker of a mount: hands it over.
+pub(super) fn made(socket: &OwnedFd, tree: BorrowedFd<'_>) -> Result<(), Error> {
+    linux::socket::send(socket, b"o", &[tree]).step(|| "hand over the mount".into())
+}
+
 /// Child: reports a failure. If even that fails, the parent sees the child's end.
 pub(super) fn fail(socket: &OwnedFd, error: &Error) {
     let (kind, text) = match error {
@@ -124,6 +131,7 @@ pub(super) fn receive(socket: &OwnedFd) -> Result<Report, Error> {
     match (message[0], number(1), number(5)) {
         (b'r', Some(uid), Some(gid)) => Ok(Report::Ready { uid, gid, terminal: fds.next() }),
         (b'c', ..) if let Some(pidfd) = fds.next() => Ok(Report::Child(pidfd)),
+        (b'o', ..) if let Some(tree) = fds.next() => Ok(Report::Made(tree)),
         (b't', ..) => Ok(Report::Clocks),
         (b'N', ..) => Err(Error::CommandNotFound(text())),
         (b'X', ..) => Err(Error::NotExecutable(text())),

@@ -139,8 +139,7 @@ fn name_host(plan: &Plan<'_>) -> Result<(), Error> {
 /// The container's tree of mounts.
 fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
     // While the host's tree is visible: what is made from it, and what the kernel allows only then.
-    let procfs = procfs()?;
-    set_sysctls(plan, &procfs)?;
+    set_sysctls(plan)?;
     let covers = Covers::open(&plan.launch.state)?;
     let own_cgroups = plan.namespaces.new.contains(Kinds::CGROUP);
     let mut own = place::make_own(&plan.mounts, own_cgroups, plan.launch.cgroup)?.into_iter();
@@ -176,12 +175,6 @@ fn hide(plan: &Plan<'_>, covers: Covers, root: &Root) -> Result<(), Error> {
     place::make_readonly(root, plan.linux.readonly_paths().as_deref().unwrap_or_default())
 }
 
-/// A procfs for our own writes that no process but this one can reach, so that nothing in the image or on a shared
-/// volume can redirect them (CVE-2025-52881). With a pid namespace of somebody else's user namespace it is the host's.
-fn procfs() -> Result<Root, Error> {
-    Ok(Root::new(place::procfs()?))
-}
-
 /// The program enters the new time namespace by being executed (Linux 6.3), once its clocks are set: by the parent,
 /// because the file that does it belongs to the host's root as long as nobody may look into this process.
 fn set_clocks(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
@@ -192,15 +185,22 @@ fn set_clocks(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     channel::ask_for_clocks(socket)
 }
 
-/// Kernel parameters of the container's own namespaces; the engine has checked that they belong to one.
-fn set_sysctls(plan: &Plan<'_>, procfs: &Root) -> Result<(), Error> {
-    for (name, value) in plan.linux.sysctl().iter().flatten() {
+/// Kernel parameters of the container's own namespaces; the engine has checked that they belong to one. Written through
+/// a procfs that no other process can reach, so that nothing in the image or on a shared volume can redirect them
+/// (CVE-2025-52881).
+fn set_sysctls(plan: &Plan<'_>) -> Result<(), Error> {
+    let wanted = plan.linux.sysctl().iter().flatten();
+    if wanted.clone().next().is_none() {
+        return Ok(());
+    }
+    let procfs = Root::new(place::procfs()?);
+    for (name, value) in wanted {
         // A dot separates; a name with slashes means dots literally (sysctl(8)), as in net/ipv4/conf/eth0.1/forwarding.
         let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
         if path.split('/').any(|part| part.is_empty() || part == "..") {
             return Err(Error::Invalid(format!("sysctl {name:?}: malformed name")));
         }
-        write(procfs, &Path::new("sys").join(path), value).map_err(|error| match error {
+        write(&procfs, &Path::new("sys").join(path), value).map_err(|error| match error {
             Error::Step(text) => Error::Step(format!("sysctl {name}={value}: {text}")),
             other => other,
         })?;

@@ -18,6 +18,7 @@ mod place;
 mod privileges;
 mod program;
 mod root;
+mod stage;
 mod step;
 mod terminal;
 mod users;

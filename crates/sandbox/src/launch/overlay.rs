@@ -16,13 +16,37 @@ use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 
 use super::Error;
 use super::idmap::IdMap;
+use super::stage::{self, Stage};
 use super::step::Step;
 
-/// A detached overlay over `lower` (topmost first) with `upper` and `work`, which must be siblings.
-pub(super) fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+/// A detached overlay over `lower` (topmost first) with `upper` and `work`, which must be siblings. `empty` is an empty
+/// directory.
+pub(super) fn overlay(
+    lower: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    empty: &Path,
+    map: Option<&IdMap>,
+) -> Result<OwnedFd, Error> {
+    match map {
+        Some(_) => stage::with(empty, |stage| make(lower, upper, work, map, Some(stage))),
+        None => make(lower, upper, work, None, None),
+    }
+}
+
+fn make(
+    lower: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    map: Option<&IdMap>,
+    stage: Option<&Stage>,
+) -> Result<OwnedFd, Error> {
     let layers = lower.iter().map(|layer| open_layer(layer, map)).collect::<Result<Vec<_>, _>>()?;
     // The mount that both are on lives as long as its own descriptor.
-    let [_tree, upper, work] = open_writable(upper, work, map)?;
+    let [tree, upper, work] = open_writable(upper, work, map)?;
+    if let Some(stage) = stage {
+        layers.iter().chain([&tree]).try_for_each(|tree| stage.hold(tree))?;
+    }
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).step(|| "open overlay file system".into())?;
     fsconfig_set_string(&fs, "source", "overlay").step(|| "overlay: set source".into())?;
     for (layer, path) in layers.iter().zip(lower) {
@@ -87,7 +111,7 @@ fn create_as(fs: &OwnedFd, map: Option<&IdMap>) -> Result<(), Error> {
     let capable = capabilities(None).step(|| "read own capabilities".into())?;
     let ids = linux::ids::set_fs_ids(map.root.0, map.root.1).step(|| "become the container's root".into())?;
     let restore = |sets: CapabilitySets| set_capabilities(None, sets).step(|| "raise capabilities again".into());
-    let created = restore(capable.clone()).and_then(|()| fsconfig_create(fs).step(hint));
+    let created = restore(capable).and_then(|()| fsconfig_create(fs).step(hint));
     drop(ids);
     restore(capable)?;
     created

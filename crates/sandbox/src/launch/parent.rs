@@ -248,7 +248,7 @@ fn prepare(plan: &Plan<'_>, map: Option<&IdMap>) -> Result<Vec<OwnedFd>, Error> 
 
 fn root(plan: &Plan<'_>, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
     match &plan.launch.rootfs {
-        Rootfs::Overlay { lower, upper, work, .. } => overlay::overlay(lower, upper, work, map),
+        Rootfs::Overlay { lower, upper, work, .. } => overlay::overlay(lower, upper, work, &plan.launch.state, map),
         Rootfs::Directory(path) => overlay::directory(path, plan.linux, map),
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn open(root: &Root, rows: u16, columns: u16) -> Result<Terminal, Err
     let flags = OFlags::RDWR | OFlags::NOCTTY;
     let master = root.open(Path::new("/dev/pts/ptmx"), flags).step(|| "open a terminal at /dev/pts/ptmx".into())?;
     let fs = rustix::fs::fstatfs(&master).step(|| "inspect /dev/pts".into())?;
-    if fs.f_type as i64 != DEVPTS {
+    if fs.f_type != DEVPTS {
         return Err(Error::Step("open a terminal: /dev/pts is no devpts".into()));
     }
     unlockpt(&master).step(|| "unlock the terminal".into())?;

@@ -1,7 +1,7 @@
 //! A container made of busybox, configured as Docker would, run on the real kernel. Needs root and Debian's
 //! `busybox-static`.
 
-#![allow(dead_code)] // every test file uses its own part
+#![allow(dead_code, unreachable_pub)] // every test file uses its own part
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -132,14 +132,14 @@ impl Container {
         let pid_file = self.directory.path().join("pid");
         self.job["pid_file"] = json!(pid_file);
         let process = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut running = Running { container: self, process, pid: 0 };
         let end = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Some(pid) = fs::read_to_string(&pid_file).ok().and_then(|text| text.parse().ok()) {
-                return Running { container: self, process, pid };
-            }
+        while running.pid == 0 {
             assert!(Instant::now() < end, "the container did not start");
             std::thread::sleep(Duration::from_millis(2));
+            running.pid = fs::read_to_string(&pid_file).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
         }
+        running
     }
 
     fn command(&self) -> Command {
