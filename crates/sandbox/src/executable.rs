@@ -22,7 +22,9 @@ pub fn sealed_executable() -> io::Result<OwnedFd> {
     if is_sealed(&own) {
         return Ok(own);
     }
-    overlay().or_else(|_| copy())
+    let empty = || mount(&fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?);
+    // Before Linux 6.15 a layer must be attached somewhere: any directory that has no part in the path will do.
+    overlay(empty).or_else(|_| overlay(|| open_directory(Path::new("/sys")))).or_else(|_| copy())
 }
 
 /// Whether a file is on a read-only overlay or is a sealed memfd.
@@ -32,14 +34,13 @@ fn is_sealed(file: &OwnedFd) -> bool {
     overlay && rustix::fs::fstatvfs(file).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-fn overlay() -> io::Result<OwnedFd> {
+/// The executable's directory as a read-only overlay over `second`, because without an upper directory overlay wants two.
+fn overlay(second: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {
     let path = std::fs::read_link("/proc/self/exe")?;
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL.into()) };
-    let lower = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    // Without an upper directory, overlay wants two layers.
-    let empty = mount(&fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?)?;
+    let (lower, second) = (open_directory(directory)?, second()?);
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for layer in [&lower, &empty] {
+    for layer in [&lower, &second] {
         match fsconfig_set_fd(&fs, "lowerdir+", layer) {
             Err(Errno::INVAL) => fsconfig_set_string(&fs, "lowerdir+", format!("/proc/self/fd/{}", layer.as_raw_fd()))?,
             other => other?,
@@ -47,6 +48,10 @@ fn overlay() -> io::Result<OwnedFd> {
     }
     let tree = mount(&fs)?;
     Ok(rustix::fs::openat(&tree, Path::new(name), OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 fn mount(fs: &OwnedFd) -> io::Result<OwnedFd> {
@@ -87,10 +92,13 @@ mod tests {
 
     #[test]
     fn overlay_runs_and_cannot_be_written() {
-        let descriptor = overlay().unwrap();
-        assert!(is_sealed(&descriptor));
-        assert!(!writable(&descriptor));
-        assert!(runs(&descriptor));
+        let empty = || mount(&fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?);
+        for descriptor in [overlay(empty), overlay(|| open_directory(Path::new("/sys")))] {
+            let descriptor = descriptor.unwrap();
+            assert!(is_sealed(&descriptor));
+            assert!(!writable(&descriptor));
+            assert!(runs(&descriptor));
+        }
     }
 
     #[test]
