@@ -49,8 +49,9 @@ fn as_text_for_people() {
     for word in ["user", "cgroup", "seccomp", "kernel", "layer", "CHOWN"] {
         assert!(text.to_lowercase().contains(&word.to_lowercase()), "{word}: {text}");
     }
-    let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
-    assert!(widest <= 120, "{widest} columns: {text}");
+    // Only what cannot be broken, a path, may be wider than a terminal.
+    let wide: Vec<_> = text.lines().filter(|line| line.chars().count() > 80 && !line.contains('/')).collect();
+    assert!(wide.is_empty(), "{wide:#?}");
     env.ok(&["kill", "cc"]);
     env.ok(&["wait", "cc"]);
     assert!(!env.ok(&["explain", "cc"]).is_empty(), "also when it does not run");

@@ -90,10 +90,10 @@ fn several_arguments_are_treated_one_by_one() {
     env.detached(&["--name", "bb"], "sleep 60");
     let output = env.kiste(&["stop", "-t", "0", "aa", "nosuch", "bb"]);
     output.fails(1, &["no such container: nosuch"]);
-    assert_eq!(output.stdout, "a\nb\n");
+    assert_eq!(output.stdout, "aa\nbb\n");
     let output = env.kiste(&["rm", "nosuch", "aa", "bb"]);
     output.fails(1, &["no such container: nosuch"]);
-    assert_eq!(output.stdout, "a\nb\n");
+    assert_eq!(output.stdout, "aa\nbb\n");
 }
 
 #[test]

@@ -96,24 +96,18 @@ fn automatic_ranges_of_a_given_size() {
 #[test]
 fn keeping_ones_own_id() {
     let env = Env::with_busybox();
-    let directory = env.path("home");
-    std::fs::create_dir(&directory).unwrap();
-    let volume = format!("{}:/h", directory.display());
-    let output = env.kiste(&[
-        "run",
-        "--rm",
-        "--userns",
-        "keep-id",
-        "-v",
-        &volume,
-        "busybox",
-        "sh",
-        "-c",
-        "touch /h/x; stat -c %u /h/x; id -u",
-    ]);
-    let owner = output.ok().lines().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(owner[0], owner[1], "one's own files are one's own");
-    assert_eq!(std::fs::metadata(directory.join("x")).unwrap().uid(), 0, "and on the host they are the caller's");
+    let home = env.path("home");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(1000), Some(1000)).unwrap();
+    let volume = format!("{}:/h", home.display());
+    let line = "touch /h/x; stat -c %u /h/x; id -u";
+    let mut command = env.command(&["run", "--rm", "--userns", "keep-id", "-v", &volume, "busybox", "sh", "-c", line]);
+    command.env("SUDO_UID", "1000").env("SUDO_GID", "1000");
+    let output = kiste_tests::finish(&mut command, None, std::time::Duration::from_secs(30));
+    assert_eq!(output.ok(), "1000\n1000");
+    assert_eq!(std::fs::metadata(home.join("x")).unwrap().uid(), 1000, "on the host they are the caller's");
+    env.kiste_with_env(&["run", "--rm", "--userns", "keep-id", "busybox", "true"], "SUDO_UID", "")
+        .fails(125, &["keep-id", "root"]);
 }
 
 #[test]
@@ -128,6 +122,6 @@ fn devices_and_setuid_programs_of_an_image_have_no_power_over_the_host() {
         "-c",
         "cp /bin/busybox /tmp/su && chmod 4755 /tmp/su && ls -l /tmp/su | cut -c4",
     ]);
-    assert_eq!(env.ok(&["logs", "cc"]), "ss");
+    assert_eq!(env.ok(&["logs", "cc"]), "s");
     env.kiste(&["run", "--rm", "busybox", "mknod", "/dev/sda", "bb", "8", "0"]).fails(1, &["not permitted"]);
 }

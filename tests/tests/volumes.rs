@@ -17,7 +17,7 @@ fn named_volumes_live_longer_than_containers() {
     assert_eq!(std::fs::read_to_string(format!("{mountpoint}/file")).unwrap(), "kept\n");
     env.ok(&["volume", "rm", "vol"]);
     assert_eq!(env.ok(&["volume", "ls", "-q"]), "");
-    env.kiste(&["volume", "inspect", "vol"]).fails(1, &["no such volume: vol"]);
+    env.kiste(&["volume", "inspect", "vol"]).fails(1, &["no such volume"]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn malformed_requests_are_refused() {
     };
     fails(&["-v", "a:b:c:d"], "invalid");
     fails(&["-v", "vol:relative"], "mount path must be absolute");
-    fails(&["-v", "../relative:/x"], "includes invalid characters for a local volume name");
+    fails(&["-v", "no/path:/x"], "includes invalid characters for a local volume name");
     fails(&["-v", "vol:/"], "destination can't be '/'");
     fails(&["-v", "vol:/x:nonsense"], "nonsense");
     fails(&["-v", "aa:/x", "-v", "bb:/x"], "Duplicate mount point: /x");
