@@ -117,8 +117,6 @@ pub(crate) struct Container {
     pub(crate) finished_at: i64,
     /// Restarts by the restart policy.
     pub(crate) restart_count: i64,
-    /// Whether `stop` or `kill` ended it, which `unless-stopped` respects.
-    pub(crate) stopped_by_user: bool,
     /// First host id of its own range of 65536; none in the host's or another container's user namespace.
     pub(crate) uid_base: Option<u32>,
     /// The request merged with the image's configuration.
@@ -147,7 +145,7 @@ pub(crate) struct MountRecord {
 }
 
 const COLUMNS: &str = "id, name, image, image_id, created_at, state, exit_code, oom, error, started_at, finished_at, \
-    restart_count, stopped_by_user, uid_base, config, host, mounts";
+    restart_count, uid_base, config, host, mounts";
 
 impl Container {
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -164,11 +162,10 @@ impl Container {
             started_at: row.get(9)?,
             finished_at: row.get(10)?,
             restart_count: row.get(11)?,
-            stopped_by_user: row.get(12)?,
-            uid_base: row.get(13)?,
-            config: document(row, 14)?,
-            host: document(row, 15)?,
-            mounts: document(row, 16)?,
+            uid_base: row.get(12)?,
+            config: document(row, 13)?,
+            host: document(row, 14)?,
+            mounts: document(row, 15)?,
         })
     }
 }

@@ -148,7 +148,6 @@ mod tests {
             started_at: 5,
             finished_at: clock::now() - 7_200_000_000_000,
             restart_count: 0,
-            stopped_by_user: false,
             uid_base: None,
             config: Default::default(),
             host: Default::default(),

@@ -30,7 +30,6 @@ fn container(change: impl FnOnce(&mut Config, &mut HostConfig)) -> Container {
         started_at: 0,
         finished_at: 0,
         restart_count: 0,
-        stopped_by_user: false,
         uid_base,
         config,
         host,

@@ -102,7 +102,6 @@ impl Engine {
             started_at: 0,
             finished_at: 0,
             restart_count: 0,
-            stopped_by_user: false,
             uid_base: None,
             mounts: resolved.mounts.clone(),
             id,
