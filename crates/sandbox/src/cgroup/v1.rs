@@ -219,3 +219,84 @@ pub(super) fn is_frozen(directory: &Path, frozen: bool) -> io::Result<bool> {
     let state = fs::read_to_string(directory.join("freezer.state"))?;
     Ok(state.trim() == if frozen { "FROZEN" } else { "THAWED" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(settings: &[Setting]) -> Vec<String> {
+        settings.iter().map(|each| format!("{}={}", each.file, each.value)).collect()
+    }
+
+    fn resources(json: &str) -> LinuxResources {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn every_cpu_knob_has_its_file() {
+        let json = r#"{"cpu": {"shares": 2, "quota": -1, "period": 5000, "burst": 0, "idle": 1,
+            "realtimePeriod": 7, "realtimeRuntime": 6, "cpus": "0-1", "mems": "0"}}"#;
+        let cpu = resources(json).cpu().clone().unwrap();
+        let expected = [
+            "cpu.shares=2",
+            "cpu.cfs_period_us=5000",
+            "cpu.cfs_quota_us=-1",
+            "cpu.cfs_burst_us=0",
+            "cpu.idle=1",
+            "cpu.rt_period_us=7",
+            "cpu.rt_runtime_us=6",
+        ];
+        assert_eq!(lines(&cpu_settings(&cpu)), expected);
+        assert_eq!(lines(&cpuset_settings(&cpu)), ["cpuset.cpus=0-1", "cpuset.mems=0"]);
+        let nothing = LinuxCpu::default();
+        assert!(cpu_settings(&nothing).is_empty() && cpuset_settings(&nothing).is_empty());
+    }
+
+    #[test]
+    fn every_memory_knob_has_its_file() {
+        let json = r#"{"memory": {"limit": 9, "swap": 10, "reservation": 8, "swappiness": 0, "disableOOMKiller": true,
+            "kernelTCP": 3}}"#;
+        let expected = [
+            "memory.limit_in_bytes=9",
+            "memory.memsw.limit_in_bytes=10",
+            "memory.soft_limit_in_bytes=8",
+            "memory.swappiness=0",
+            "memory.oom_control=1",
+            "memory.kmem.tcp.limit_in_bytes=3",
+        ];
+        assert_eq!(lines(&memory_settings(&resources(json).memory().unwrap()).unwrap()), expected);
+        let lifted = resources(r#"{"memory": {"limit": -1}}"#).memory().unwrap();
+        let expected = ["memory.limit_in_bytes=-1", "memory.memsw.limit_in_bytes=-1"];
+        assert_eq!(lines(&memory_settings(&lifted).unwrap()), expected);
+    }
+
+    #[test]
+    fn block_weights_go_to_the_scheduler_that_is_there() {
+        let json = r#"{"blockIO": {"weight": 300, "leafWeight": 200,
+            "weightDevice": [{"major": 8, "minor": 0, "weight": 400, "leafWeight": 100}]}}"#;
+        let block_io = resources(json).block_io().clone().unwrap();
+        let bfq = [
+            "blkio.bfq.weight=300",
+            "blkio.leaf_weight=200",
+            "blkio.bfq.weight_device=8:0 400",
+            "blkio.leaf_weight_device=8:0 100",
+        ];
+        assert_eq!(lines(&block_io_settings(&block_io, None)), bfq);
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("blkio.weight"), "").unwrap();
+        let cfq = lines(&block_io_settings(&block_io, Some(directory.path())));
+        assert_eq!((cfq[0].as_str(), cfq[2].as_str()), ("blkio.weight=300", "blkio.weight_device=8:0 400"));
+    }
+
+    #[test]
+    fn network_and_rdma_knobs_have_their_files() {
+        let json = r#"{"network": {"classID": 1048577, "priorities": [{"name": "eth0", "priority": 5}]},
+            "rdma": {"mlx5_1": {"hcaHandles": 3}}}"#;
+        let resources = resources(json);
+        let network = resources.network().clone().unwrap();
+        assert_eq!(lines(&class_settings(&network)), ["net_cls.classid=1048577"]);
+        assert_eq!(lines(&priority_settings(&network)), ["net_prio.ifpriomap=eth0 5"]);
+        let rdma = rdma_settings(resources.rdma().as_ref().unwrap());
+        assert_eq!(lines(&rdma), ["rdma.max=mlx5_1 hca_handle=3 hca_object=max"]);
+    }
+}

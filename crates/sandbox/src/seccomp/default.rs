@@ -3,7 +3,7 @@
 //! and why.
 
 use super::abi::{Abi, FOREIGN, NATIVE};
-use super::filter::{ALLOW, Comparison, Condition, ERRNO, Rule, Table};
+use super::filter::{ALLOW, Comparison, Condition, ERRNO, Rule, Table, newest};
 use super::table::{NONE, TABLE};
 
 /// Allowed to everybody. Missing on purpose, beside what only capabilities open: `io_uring_*` (a large attack surface
@@ -153,8 +153,7 @@ fn table(abi: Abi, capabilities: &[&str]) -> Table {
     if !has("CAP_SYS_ADMIN") {
         rules.extend(restricted_clone(abi));
     }
-    let newest = rules.iter().map(|rule| rule.number).max().unwrap_or(0);
-    let newer = Some((newest + 1, ERRNO | libc::ENOSYS as u32));
+    let newer = newest(&rules).map(|newest| (newest + 1, ERRNO | libc::ENOSYS as u32));
     Table { abi, rules, default: ERRNO | libc::EPERM as u32, newer }
 }
 

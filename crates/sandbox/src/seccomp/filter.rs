@@ -58,6 +58,12 @@ pub(super) struct Table {
     pub(super) newer: Option<(u32, Verdict)>,
 }
 
+/// The newest call that the rules know, if they know any: numbers are given in turn, but for ARM's own few calls far
+/// above all others (`__ARM_NR_BASE`).
+pub(super) fn newest(rules: &[Rule]) -> Option<u32> {
+    rules.iter().map(|rule| rule.number).filter(|number| *number < 0x000f_0000).max()
+}
+
 /// Compiles the tables of all ABIs that are let in; the native one must be among them.
 ///
 /// Calls by another ABI kill the process: there is no number with which to tell such a program anything. x32 calls,

@@ -6,7 +6,7 @@ use oci_spec::runtime::{
 };
 
 use super::abi::{Abi, NATIVE};
-use super::filter::{Comparison, Condition, ERRNO, Rule, Table, Verdict};
+use super::filter::{Comparison, Condition, ERRNO, Rule, Table, Verdict, newest};
 
 /// Largest error number that a system call may fail with (`MAX_ERRNO`); the kernel caps larger ones silently.
 const MAX_ERRNO: u32 = 4095;
@@ -61,7 +61,7 @@ fn named(syscall: &LinuxSyscall, reason: &str) -> String {
 /// the profile knows, unless it allows the unknown anyway (runc's rule, `libcontainer/seccomp/patchbpf`).
 fn unknown_calls(rules: &[Rule], default_action: LinuxSeccompAction, default: Verdict) -> Option<(u32, Verdict)> {
     use LinuxSeccompAction::{ScmpActAllow, ScmpActLog, ScmpActNotify, ScmpActTrace};
-    let newest = rules.iter().map(|rule| rule.number).max()?;
+    let newest = newest(rules)?;
     let missing = ERRNO | libc::ENOSYS as u32;
     let passes = matches!(default_action, ScmpActAllow | ScmpActLog | ScmpActNotify | ScmpActTrace);
     (!passes && default != missing).then_some((newest + 1, missing))
