@@ -11,6 +11,11 @@ use crate::{Digest, config, platform};
 /// What begins the name of such an image.
 pub(crate) const PREFIX: &str = "host:";
 
+/// Whether what follows is meant as a directory: `host:5000/image` is an image of a registry called `host`.
+pub(crate) fn is_path(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with(['/', '.'])
+}
+
 const PATH_VARIABLE: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The image that `host:DIRECTORY` stands for. It is made up each time and stored nowhere.

@@ -11,6 +11,8 @@ pub(crate) const MANIFEST: u64 = 4 << 20;
 pub(crate) const DOCUMENTS: u64 = 64 << 20;
 /// Entries of one archive or layer.
 pub(crate) const ENTRIES: u64 = 4_000_000;
+/// Bytes of one entry: more than any disk has, and no sum of two overflows.
+pub(crate) const FILE: u64 = 1 << 60;
 /// Bytes of one path or link target; Linux' `PATH_MAX`.
 pub(crate) const PATH: usize = 4096;
 /// Components of one path.

@@ -102,7 +102,7 @@ impl Store {
         check_platform(&Platform::of(&parsed), platform, reference)?;
         let diff_ids = config::diff_ids(&parsed)?;
         let known = known_layers(records.read())?;
-        let missing = missing_layers(&manifest, &diff_ids, &known.keys().cloned().collect(), progress)?;
+        let missing = missing_layers(&manifest, &diff_ids, &known.into_keys().collect(), up_to_date, progress)?;
         let layers = fetch_layers(registry, &staging, &missing, progress)?;
         let image = NewImage {
             id: config_digest.clone(),
@@ -163,6 +163,7 @@ fn missing_layers(
     manifest: &Manifest,
     diff_ids: &[Digest],
     known: &HashSet<String>,
+    quiet: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Vec<Wanted>> {
     if manifest.layers.len() != diff_ids.len() {
@@ -178,7 +179,9 @@ fn missing_layers(
             return Err(Error::Invalid(format!("layer {} is encrypted, which is not supported", blob.short())));
         }
         if known.contains(diff_id.as_str()) {
-            progress(blob.short(), "Already exists", 0, 0);
+            if !quiet {
+                progress(blob.short(), "Already exists", 0, 0);
+            }
         } else if seen.insert(diff_id) {
             progress(blob.short(), "Pulling fs layer", 0, 0);
             missing.push(Wanted { blob, size: descriptor.size, diff_id: diff_id.clone() });

@@ -41,7 +41,7 @@ impl Store {
     /// Removes a name or an image. `usage` says, within the transaction, which containers use an image id.
     ///
     /// An image that is forced away while a stopped container uses it loses its names only: the container still needs
-    /// its layers. `no_prune` is for Docker's parent images, which do not exist here: it keeps nothing more.
+    /// its layers.
     pub fn remove<E: From<Error> + From<records::rusqlite::Error>>(
         &self,
         records: &mut records::Records,
@@ -49,6 +49,7 @@ impl Store {
         force: bool,
         usage: impl FnOnce(&Transaction<'_>, &str) -> Result<Usage, E>,
     ) -> Result<Vec<Removed>, E> {
+        records.set_durability(records::Durability::Power)?;
         let removed = records.write(|transaction| {
             let target = Target::find(transaction, name)?;
             let usage = usage(transaction, target.id.as_str())?;

@@ -84,6 +84,7 @@ impl<'s> Staging<'s> {
         for directory in [&layer_parent, &blob_parent] {
             sync(directory)?;
         }
+        records.set_durability(records::Durability::Power)?;
         records.write(|transaction| record(transaction, layers, images))
     }
 

@@ -81,11 +81,16 @@ impl Store {
 
     /// Finds an image by name, id, id prefix, digest, or `host:/path`.
     pub fn resolve(&self, connection: &Connection, name: &str) -> Result<Image> {
-        if let Some(directory) = name.strip_prefix(host::PREFIX).filter(|rest| rest.contains('/') || rest.is_empty()) {
+        if let Some(directory) = name.strip_prefix(host::PREFIX).filter(|rest| host::is_path(rest)) {
             return host::image(directory);
         }
         let id = find(connection, name)?;
         self.image(connection, &id)
+    }
+
+    /// The id that a name, id, id prefix or digest stands for; reads no configuration, so it works for damaged images.
+    pub fn id(&self, connection: &Connection, name: &str) -> Result<String> {
+        find(connection, name)
     }
 
     /// Whether the image is (still) there: for the transaction that begins to use it.

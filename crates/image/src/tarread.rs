@@ -116,6 +116,9 @@ impl<R: Read> TarReader<R> {
             (Some(size), _) => size,
             (None, _) => header.entry_size().map_err(damaged)?,
         };
+        if stored > limits::FILE {
+            return Err(Error::untrusted(format!("archive has an entry of {stored} bytes")));
+        }
         let pieces =
             if header.entry_type() == EntryType::GNUSparse { Some(self.sparse_map(header, stored)?) } else { None };
         self.left = stored;

@@ -141,3 +141,16 @@ fn a_damaged_store_says_so_and_can_be_cleaned() {
     remove(&mut root, "a", false).unwrap();
     assert!(!blob.exists());
 }
+
+#[test]
+fn names_that_look_like_the_machines_tree() {
+    let mut root = root_with("host:5000/img");
+    assert!(root.store.resolve(root.records.read(), "host:/").unwrap().host);
+    assert!(!root.store.resolve(root.records.read(), "host:5000/img").unwrap().host);
+    for bad in ["host:", "host:./x", "host:/no/such/directory"] {
+        let error = root.store.resolve(root.records.read(), bad).unwrap_err();
+        assert!(error.to_string().contains("absolute directory"), "{error}");
+    }
+    assert!(matches!(remove(&mut root, "host:/", true), Err(Error::Invalid(_))));
+    assert!(matches!(tag(&mut root, "host:/", "x"), Err(Error::Invalid(_))));
+}

@@ -22,11 +22,16 @@ struct RealRegistry {
 
 impl RealRegistry {
     fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With more lines in the section `http`.
+    fn start_with(more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let host = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let storage = directory.path().join("storage");
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: {host}}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {host}\n{more}",
             storage.display()
         );
         let path = directory.path().join("config.yml");
@@ -195,6 +200,42 @@ fn platforms_from_a_real_registry() {
     assert!(matches!(error, Error::Platform(_)) && error.to_string().contains("linux/s390x"), "{error}");
     let error = root.pull_with(&format!("{name}:foreign"), Some(architecture())).unwrap_err();
     assert!(matches!(error, Error::Platform(_)), "{error}");
+}
+
+/// Self-signed, for this test alone, and worth nothing elsewhere.
+const KEY: &str = "\
+-----BEGIN PRIVATE KEY-----\n\
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg+KIGEe1S8bF/g+tj\n\
+BEyXuuaBtPaXAgCVv0a1wP9spw+hRANCAARpJZAwg/d/73jDBue1HCjfWE8PRo6F\n\
+S1VmoNVy+rd3OtZ9SNZL54zWw79sGgd84KGOUjy6wIKzBBGv17y8chEX\n\
+-----END PRIVATE KEY-----\n";
+const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBgDCCASWgAwIBAgIUf6EkcyI3Fg90uE40315D7FpHvkYwCgYIKoZIzj0EAwIw\n\
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMzIxMjE1OFoYDzIxMjYxMDMw\n\
+MjEyMTU4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO\n\
+PQMBBwNCAARpJZAwg/d/73jDBue1HCjfWE8PRo6FS1VmoNVy+rd3OtZ9SNZL54zW\n\
+w79sGgd84KGOUjy6wIKzBBGv17y8chEXo1MwUTAdBgNVHQ4EFgQUzwTV1DwdjsE9\n\
+W1uXfJFysEd6SM0wHwYDVR0jBBgwFoAUzwTV1DwdjsE9W1uXfJFysEd6SM0wDwYD\n\
+VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEA4nHNbEyl7U0CRzH8yifE\n\
+cdm7qazYcLS5TsuVHUf8QgECIQDj8pVVJHu+g38JDd4mvDJEgW2N7rpGTrbuc5Yz\n\
+h4NP4A==\n\
+-----END CERTIFICATE-----\n";
+
+#[test]
+fn over_https() {
+    let directory = tempfile::tempdir().unwrap();
+    let (key, certificate) = (directory.path().join("key"), directory.path().join("certificate"));
+    std::fs::write(&key, KEY).unwrap();
+    std::fs::write(&certificate, CERTIFICATE).unwrap();
+    let registry = RealRegistry::start_with(&format!(
+        "  tls:\n    certificate: {}\n    key: {}\n",
+        certificate.display(),
+        key.display()
+    ));
+    // It answers plain HTTP with an error only, so this answer came through TLS.
+    let error = Root::new().pull(&format!("{}/x:y", registry.host)).unwrap_err().to_string();
+    assert!(error.contains("not found: ") && error.contains("unknown"), "{error}");
 }
 
 /// What the server below answers to a path, the first time and later.

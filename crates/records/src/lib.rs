@@ -29,6 +29,15 @@ pub enum Durability {
     Process,
 }
 
+impl Durability {
+    fn pragma(self) -> &'static str {
+        match self {
+            Durability::Power => "FULL",
+            Durability::Process => "NORMAL",
+        }
+    }
+}
+
 /// An open database.
 pub struct Records {
     connection: Connection,
@@ -138,6 +147,11 @@ impl Records {
         &self.connection
     }
 
+    /// Changes how durable the commits from now on are.
+    pub fn set_durability(&self, durability: Durability) -> rusqlite::Result<()> {
+        self.connection.pragma_update(None, "synchronous", durability.pragma())
+    }
+
     /// Runs `work` in one `BEGIN IMMEDIATE` transaction; an error rolls back. Waits up to 10 s for other writers.
     pub fn write<T, E: From<rusqlite::Error>>(
         &mut self,
@@ -158,10 +172,7 @@ fn connect(path: &Path, durability: Durability) -> rusqlite::Result<Connection> 
     // The last closer would otherwise copy the log into the database and sync both, on every command.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
-    let synchronous = match durability {
-        Durability::Power => "FULL",
-        Durability::Process => "NORMAL",
-    };
+    let synchronous = durability.pragma();
     connection.execute_batch(&format!(
         "PRAGMA synchronous={synchronous}; PRAGMA cache_size=-512; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;
          PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"
