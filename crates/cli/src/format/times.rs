@@ -1,5 +1,7 @@
 //! Points in time as Docker's users write them (`10m`, `2026-01-02T15:04`, seconds since 1970) and as Docker shows them.
 
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::civil::{Date, DateTime};
@@ -9,7 +11,7 @@ use jiff::{Timestamp, ZonedDateTime};
 /// Nanoseconds since 1970 of `text`: a duration before now, seconds since 1970 with up to nine decimals, or an RFC 3339
 /// time, of which trailing parts may be missing; without an offset it is local. The error names `text`.
 pub(crate) fn parse(text: &str) -> Result<i64, String> {
-    parse_at(text, Timestamp::now(), &TimeZone::system())
+    parse_at(text, Timestamp::now(), local())
 }
 
 fn parse_at(text: &str, now: Timestamp, zone: &TimeZone) -> Result<i64, String> {
@@ -19,6 +21,23 @@ fn parse_at(text: &str, now: Timestamp, zone: &TimeZone) -> Result<i64, String> 
         .or_else(|| unix(text))
         .or_else(|| moment(text, zone).and_then(nanoseconds))
         .ok_or_else(|| format!("failed to parse value as time or duration: {text:?}"))
+}
+
+/// The local time zone, as Go finds it: `TZ` names a file below `/usr/share/zoneinfo` or is empty for UTC; without it
+/// `/etc/localtime`. What cannot be read is UTC. Only that one file is read: time zone libraries list them all.
+fn local() -> &'static TimeZone {
+    static LOCAL: OnceLock<TimeZone> = OnceLock::new();
+    LOCAL.get_or_init(|| zone(std::env::var("TZ").ok().as_deref()).unwrap_or(TimeZone::UTC))
+}
+
+fn zone(variable: Option<&str>) -> Option<TimeZone> {
+    let Some(name) = variable.map(|name| name.trim_start_matches(':')) else {
+        return TimeZone::tzif("Local", &std::fs::read("/etc/localtime").ok()?).ok();
+    };
+    let path = Path::new("/usr/share/zoneinfo").join(name);
+    let inside = name.starts_with('/') || !name.split('/').any(|part| part == "..");
+    let data = std::fs::read(path).ok().filter(|_| inside && !name.is_empty());
+    data.and_then(|data| TimeZone::tzif(name, &data).ok()).or_else(|| TimeZone::posix(name).ok())
 }
 
 /// Go's `time.ParseDuration`: `1h30m`, `-1.5s`, `0`; nanoseconds.
@@ -105,7 +124,7 @@ pub(crate) fn go_time(seconds: i64) -> String {
 }
 
 fn zoned(time: Timestamp) -> ZonedDateTime {
-    time.to_zoned_datetime(TimeZone::system())
+    time.to_zoned_datetime(local().clone())
 }
 
 /// RFC 3339 with nine decimals in UTC: the time stamps of `logs -t`.
@@ -171,6 +190,16 @@ mod tests {
         for bad in ["", "bogus", "1x", "10", "h", "1.2.3", "2006-13-01", "9999999999999999999h", "-", "é2006-01-02"] {
             assert!(at(bad).is_none() || bad == "10", "{bad}");
         }
+    }
+
+    #[test]
+    fn time_zones() {
+        let offset =
+            |name: &str| zone(Some(name)).map(|zone| zone.to_offset(Timestamp::from_second(NOW).unwrap()).seconds());
+        assert_eq!(offset("<-03>3"), Some(-3 * 3600));
+        assert_eq!(offset(""), None);
+        assert_eq!(offset("../../../etc/passwd"), None);
+        assert_eq!(offset("No/Such_Zone"), None);
     }
 
     #[test]
