@@ -60,7 +60,7 @@ fn assert_whole(root: &Path) {
 
 #[test]
 fn killed_at_any_moment() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let archive = directory.path().join("archive.tar");
     let layers = [many_files(Tar::new(), 300), many_files(Tar::new().file("x", b"x"), 300)];
     std::fs::write(&archive, docker_archive(Some("a:b"), &layers)).unwrap();
@@ -131,7 +131,7 @@ fn random_damage() {
         let top = descriptor(MANIFEST, &manifest);
         oci_archive(&[packed, config, manifest], vec![top])
     }];
-    let mut root = Root::new();
+    let mut root = Root::in_memory();
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = |below: usize| {
         state ^= state << 13;

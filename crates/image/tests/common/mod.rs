@@ -18,7 +18,15 @@ pub(crate) struct Root {
 
 impl Root {
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap())
+    }
+
+    /// In memory, where syncing costs nothing: for tests that load hundreds of times.
+    pub(crate) fn in_memory() -> Self {
+        Self::over(in_memory())
+    }
+
+    fn over(directory: tempfile::TempDir) -> Self {
         let store = Store::new(directory.path());
         let records = open(directory.path());
         Root { directory, store, records }
@@ -48,6 +56,10 @@ impl Root {
         }
         assert!(self.store.list(self.records.read()).unwrap().is_empty());
     }
+}
+
+pub(crate) fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap()
 }
 
 pub(crate) fn open(root: &Path) -> Records {
