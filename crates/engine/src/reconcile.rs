@@ -189,6 +189,10 @@ impl Engine {
     pub(crate) fn settle_all(&self, containers: Vec<Container>) -> Vec<Container> {
         let mut settled = Vec::with_capacity(containers.len());
         for container in containers {
+            if container.state != Intent::Running || status::is_held(self.paths(), &container.id) {
+                settled.push(container);
+                continue;
+            }
             match self.settle(container.clone()) {
                 Ok(container) => settled.push(container),
                 // Removed meanwhile, or by its own `--rm`.

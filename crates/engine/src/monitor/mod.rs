@@ -251,7 +251,7 @@ impl Monitor {
             if happened.is_empty() && deadline.is_none_or(|at| at > quiet()) {
                 // Nothing is going on: sleep small.
                 self.buffer = Vec::new();
-                drop(linux::footprint::shrink());
+                self.poll.sleep_small(deadline);
                 happened = self.poll.wait(deadline)?;
                 self.buffer = vec![0; CHUNK];
             }

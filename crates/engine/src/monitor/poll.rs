@@ -105,6 +105,13 @@ impl Poll {
         let _ = epoll::delete(&self.0, descriptor);
     }
 
+    /// Gives all memory back that a sleeper does not need, and sleeps until something happens or `deadline` has come.
+    pub(crate) fn sleep_small(&self, deadline: Option<Instant>) {
+        let timeout = deadline.map(|at| timespec(at.saturating_duration_since(Instant::now())));
+        // If it fails, the next `wait` sleeps instead.
+        drop(linux::footprint::sleep(self.0.as_fd(), timeout.as_ref()));
+    }
+
     /// Sleeps until something happens or `deadline` has come; what happened (nothing at the deadline).
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Vec<Token>> {
         let mut events = [const { Event { flags: EventFlags::empty(), data: EventData::new_u64(0) } }; 16];

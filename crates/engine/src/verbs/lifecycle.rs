@@ -14,6 +14,8 @@ use crate::verbs::start::not_running;
 use crate::{Context, Engine, Error, ErrorKind, Result, status};
 
 const SIGKILL: i32 = 9;
+/// How many monitors may die over one request before it is given up.
+const MONITORS: usize = 3;
 
 /// What `wait` waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,7 +100,7 @@ impl Engine {
     /// Asks the container's monitor for something; none if the container does not run. A monitor that dies over the
     /// question is replaced, and the next one is asked.
     pub(crate) fn ask(&self, container: &Container, request: &Request) -> Result<Option<()>> {
-        loop {
+        for _ in 0..MONITORS {
             let Some(socket) = self.connect_or_settle(container)? else { return Ok(None) };
             match exchange(&socket, request)? {
                 Some(Answer::Failed(error)) => return Err(error),
@@ -106,6 +108,11 @@ impl Engine {
                 None => {}
             }
         }
+        Err(Error::internal(format!(
+            "the monitor of container {} was killed {MONITORS} times over this",
+            container.name
+        ))
+        .hinted("see the kernel's log (dmesg): it may have been killed for want of memory"))
     }
 
     /// A connection to the container's monitor (a new one if the old one is dead); none if the container does not run.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use rustix::param::clock_ticks_per_second;
 use sandbox::cgroup::Cgroup;
@@ -116,12 +116,14 @@ fn terminal_name(device: u64) -> String {
     }
 }
 
-/// Runs the host's `ps` and keeps the rows of these processes, as Docker does.
+/// Runs the host's `ps` and keeps the rows of these processes. As Docker does, it is first asked for just these (`-q`),
+/// as it otherwise leaves out other users' and terminals'; some selections and implementations refuse that.
 fn by_ps(pids: &BTreeSet<i32>, arguments: &[String]) -> Result<Top> {
-    let output = Command::new("ps").args(arguments).output().map_err(|cause| {
-        Error::internal(format!("run ps {}: {cause}", arguments.join(" ")))
-            .hinted("install the package procps, or give no arguments")
-    })?;
+    let list = pids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+    let mut output = ps(arguments, &["-q", &list])?;
+    if !output.status.success() {
+        output = ps(arguments, &[])?;
+    }
     if !output.status.success() {
         let reason = String::from_utf8_lossy(&output.stderr);
         return Err(Error::invalid(format!("ps: {}", reason.trim())));
@@ -137,6 +139,13 @@ fn by_ps(pids: &BTreeSet<i32>, arguments: &[String]) -> Result<Top> {
         rows.filter(|row| row.get(column).and_then(|pid| pid.parse().ok()).is_some_and(|pid| pids.contains(&pid)));
     let processes = ours.collect();
     Ok(Top { titles, processes })
+}
+
+fn ps(arguments: &[String], more: &[&str]) -> Result<Output> {
+    Command::new("ps").args(arguments).args(more).output().map_err(|cause| {
+        Error::internal(format!("run ps {}: {cause}", arguments.join(" ")))
+            .hinted("install the package procps, or give no arguments")
+    })
 }
 
 /// Splits at blanks into so many columns; the last one keeps its blanks.
