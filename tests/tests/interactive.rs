@@ -60,13 +60,13 @@ fn control_c_and_control_z_go_to_the_job_inside() {
     let env = Env::with_busybox();
     let mut terminal = Terminal::start(&env.command(&["run", "-it", "--rm", "busybox", "sh"]));
     terminal.expect(PROMPT);
-    terminal.send("echo begin$((1+1)); sleep 1000\n");
+    terminal.send("sh -c 'echo begin$((1+1)); exec sleep 1000'\n");
     terminal.expect("begin2");
     terminal.send(CTRL_C);
     terminal.expect(PROMPT);
     terminal.send("echo status=$?\n");
     terminal.expect("status=130");
-    terminal.send("echo again$((1+1)); sleep 1000\n");
+    terminal.send("sh -c 'echo again$((1+1)); exec sleep 1000'\n");
     terminal.expect("again2");
     terminal.send(CTRL_Z);
     terminal.expect("Stopped");
@@ -132,7 +132,7 @@ fn exec_has_a_terminal_of_its_own() {
         std::thread::sleep(Duration::from_millis(100));
         terminal.screen().contains("30 90").then_some(())
     });
-    terminal.send("echo begin$((1+1)); sleep 1000\n");
+    terminal.send("sh -c 'echo begin$((1+1)); exec sleep 1000'\n");
     terminal.expect("begin2");
     terminal.send(CTRL_C);
     terminal.expect(PROMPT);
@@ -216,6 +216,36 @@ fn signals_are_passed_on() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     terminal.expect("got");
     assert_eq!(terminal.wait().code(), Some(9));
+}
+
+#[test]
+fn the_third_control_c_leaves_a_program_that_ignores_it() {
+    let env = Env::with_busybox();
+    let line = ["run", "--name", "box", "busybox", "sh", "-c", "echo ready; exec sleep 1000"];
+    let mut terminal = Terminal::start(&env.command(&line));
+    terminal.expect("ready");
+    for _ in 0..3 {
+        terminal.send(CTRL_C);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    terminal.expect("forcefully exiting");
+    assert_eq!(terminal.wait().code(), Some(1));
+    assert_eq!(env.status("box"), "running");
+    env.ok(&["rm", "-f", "box"]);
+}
+
+#[test]
+fn attach_makes_a_program_draw_again() {
+    let env = Env::with_busybox();
+    let line = "trap 'echo drawn for $(stty size)' WINCH; while :; do sleep 0.05; done";
+    env.ok(&["run", "-dit", "--name", "box", "busybox", "sh", "-c", line]);
+    for _ in 0..2 {
+        let mut terminal = Terminal::start(&env.command(&["attach", "box"]));
+        terminal.expect("drawn for 24 80");
+        terminal.send(DETACH);
+        terminal.wait();
+    }
+    env.ok(&["rm", "-f", "box"]);
 }
 
 #[test]

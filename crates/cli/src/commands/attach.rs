@@ -35,7 +35,7 @@ impl Verb for Args {
         let keys = context.detach_keys(self.detach_keys)?;
         let signals = Signals::catch()?;
         let session = context.engine.attach(&self.container, attach)?;
-        let relay = Relay::new(session, signals, tty).detach_keys(keys).sig_proxy(self.sig_proxy && !tty);
+        let relay = Relay::new(session, signals, tty).redraw().detach_keys(keys).sig_proxy(self.sig_proxy && !tty);
         Ok(relay.run()?.code())
     }
 }

@@ -16,11 +16,6 @@ use rustix::termios::{isatty, tcgetwinsize};
 
 use crate::failure::{Failure, Result};
 
-/// Whether standard output is a terminal.
-pub(crate) fn is_output() -> bool {
-    isatty(stdout())
-}
-
 /// Rows and columns of the terminal, if there is one.
 pub(crate) fn size() -> Option<(u16, u16)> {
     let size = [stdout(), stdin()].into_iter().find_map(|fd| tcgetwinsize(fd).ok())?;

@@ -16,6 +16,9 @@ use super::{Keys, size};
 use crate::context::say;
 use crate::failure::{Failure, Result};
 
+/// After how many requests to end we leave a process alone that does not.
+const PATIENCE: u8 = 3;
+
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -44,6 +47,7 @@ pub(crate) struct Relay {
     tty: bool,
     pass_signals: bool,
     until_closed: bool,
+    terminations: u8,
     input: Option<Pump>,
     output: [Option<Pump>; 2],
 }
@@ -55,8 +59,18 @@ impl Relay {
         let output = [pump_out(session.stdout.take(), stdout()), pump_out(session.stderr.take(), stderr())];
         let raw = if tty && session.stdin.is_some() { Raw::enter() } else { None };
         let input = session.stdin.take().map(|fd| Pump::new(End::standard(stdin(), OFlags::RDONLY), End::own(fd)));
-        let relay =
-            Relay { session, signals, raw, keys: None, tty, pass_signals: true, until_closed: true, input, output };
+        let relay = Relay {
+            session,
+            signals,
+            raw,
+            keys: None,
+            tty,
+            pass_signals: true,
+            until_closed: true,
+            terminations: 0,
+            input,
+            output,
+        };
         relay.resize();
         relay
     }
@@ -72,6 +86,16 @@ impl Relay {
     #[must_use]
     pub(crate) fn sig_proxy(mut self, pass: bool) -> Relay {
         self.pass_signals = pass;
+        self
+    }
+
+    /// Makes a program that fills the screen draw it anew, by giving its terminal another size for a moment.
+    #[must_use]
+    pub(crate) fn redraw(self) -> Relay {
+        if let (true, Some((rows, columns))) = (self.tty, size()) {
+            let _ = self.session.resize(rows.saturating_add(1), columns.saturating_add(1));
+            self.resize();
+        }
         self
     }
 
@@ -172,12 +196,24 @@ impl Relay {
                 Event::Resized => self.resize(),
                 Event::Stop => self.stop(),
                 Event::Continued => self.resume(),
-                // The process may have ended a moment ago; then there is nobody to pass it to.
-                Event::Pass(signal) if self.pass_signals => drop(self.session.signal(signal)),
+                Event::Pass(signal) if self.pass_signals => self.pass(signal)?,
                 Event::Pass(signal) => return Err(Failure::quiet(128 + signal as u8)),
             }
         }
         Ok(any)
+    }
+
+    /// Passes a signal on. Whoever asks for the third time wants to be rid of us, whatever the process makes of it.
+    fn pass(&mut self, signal: i32) -> Result<()> {
+        // The process may have ended a moment ago; then there is nobody to pass it to.
+        drop(self.session.signal(signal));
+        self.terminations += u8::from([Signal::INT.as_raw(), Signal::TERM.as_raw()].contains(&signal));
+        if self.terminations < PATIENCE {
+            return Ok(());
+        }
+        drop(self.raw.take());
+        Err(Failure::new(format!("got {PATIENCE} SIGTERM/SIGINTs, forcefully exiting"))
+            .hinted("the container goes on; `kiste ps` shows it, `kiste kill` ends it"))
     }
 
     fn resize(&self) {
