@@ -182,6 +182,17 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Error::internal(format!("encode a record: {e}")))
 }
 
+/// Writes a JSON column without the fields that have their default value, which reading puts in again: most of a
+/// container's hundred fields do.
+fn compact<T: Serialize + Default>(value: &T) -> Result<String> {
+    let encode = |value: &T| serde_json::to_value(value).map_err(|e| Error::internal(format!("encode a record: {e}")));
+    let (mut document, default) = (encode(value)?, encode(&T::default())?);
+    if let Some(fields) = document.as_object_mut() {
+        fields.retain(|key, value| default.get(key) != Some(value));
+    }
+    json(&document)
+}
+
 /// The container of this name, id or unambiguous prefix of an id, in that order, as Docker resolves them.
 pub(crate) fn find(connection: &Connection, name: &str) -> Result<Container> {
     let wanted = name.strip_prefix('/').unwrap_or(name);
@@ -237,8 +248,8 @@ pub(crate) fn insert(transaction: &Transaction<'_>, container: &Container) -> Re
             container.started_at,
             container.uid_base,
             container.host.auto_remove,
-            json(&container.config)?,
-            json(&container.host)?,
+            compact(&container.config)?,
+            compact(&container.host)?,
             json(&container.mounts)?,
         ])?;
     for mount in container.mounts.iter().filter(|mount| mount.point.kind == "volume") {
@@ -335,7 +346,7 @@ pub(crate) fn set_name(transaction: &Transaction<'_>, id: &str, name: &str) -> R
 
 /// Records a changed host part.
 pub(crate) fn set_host(transaction: &Transaction<'_>, id: &str, host: &HostConfig) -> Result<()> {
-    update(transaction, id, "UPDATE container SET host = ?2 WHERE id = ?1", &[&id, &json(host)?])
+    update(transaction, id, "UPDATE container SET host = ?2 WHERE id = ?1", &[&id, &compact(host)?])
 }
 
 /// Forgets the container and its uses of volumes; no error if it is gone already.
@@ -350,4 +361,20 @@ pub(crate) fn uid_bases(connection: &Connection) -> Result<Vec<u32>> {
     let mut statement =
         connection.prepare_cached("SELECT uid_base FROM container WHERE uid_base IS NOT NULL ORDER BY uid_base")?;
     Ok(statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<_>>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compact_documents_read_back_as_they_were() {
+        let mut host = HostConfig { memory: 7, network_mode: "bridge".to_owned(), ..HostConfig::default() };
+        host.masked_paths = Some(Vec::new());
+        let text = compact(&host).unwrap();
+        assert!(text.len() < 80, "{text}");
+        assert_eq!(serde_json::from_str::<HostConfig>(&text).unwrap(), host);
+        let config = Config { cmd: Some(Vec::new()), tty: true, ..Config::default() };
+        assert_eq!(serde_json::from_str::<Config>(&compact(&config).unwrap()).unwrap(), config);
+    }
 }

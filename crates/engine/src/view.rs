@@ -3,7 +3,7 @@
 
 use crate::clock;
 use crate::model::{State, Status};
-use crate::status::{self, Liveness, RunStatus};
+use crate::status::{self, RunStatus};
 use crate::table::{Container, Intent};
 use crate::{Engine, Result, table};
 
@@ -30,15 +30,8 @@ impl Engine {
     }
 
     fn viewed(&self, container: Container) -> View {
-        let run = match container.state {
-            Intent::Running => match status::liveness(self.paths(), &container.id) {
-                Liveness::Monitored(status) => status,
-                // Settled just now: it has ended since, or nobody could take it over.
-                Liveness::Orphaned(status) => Some(status),
-                Liveness::Over(_) => None,
-            },
-            _ => None,
-        };
+        // Settled just now, so the status is that of a run that somebody looks after.
+        let run = (container.state == Intent::Running).then(|| status::read(self.paths(), &container.id)).flatten();
         View { container, run }
     }
 }

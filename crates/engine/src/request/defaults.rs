@@ -59,20 +59,19 @@ pub(crate) fn fill_host(host: &mut HostConfig) {
     if host.memory > 0 && host.memory_swap == 0 {
         host.memory_swap = host.memory.saturating_mul(2);
     }
-    fill_paths(host);
 }
 
-/// The hidden and read-only paths; none for a privileged container or `systempaths=unconfined`.
-fn fill_paths(host: &mut HostConfig) {
+/// The hidden and the read-only paths of a container; none for a privileged one or with `systempaths=unconfined`. They
+/// are worked out whenever they are needed and not kept in the record, of which they would be the larger half.
+pub(crate) fn paths(host: &HostConfig) -> (Vec<String>, Vec<String>) {
     let unconfined = host.security_opt.iter().flatten().any(|option| option == "systempaths=unconfined");
     if host.privileged || unconfined {
-        host.masked_paths = Some(Vec::new());
-        host.readonly_paths = Some(Vec::new());
-        return;
+        return (Vec::new(), Vec::new());
     }
     let own = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
-    host.masked_paths.get_or_insert_with(|| own(MASKED_PATHS).into_iter().chain(thermal_throttles()).collect());
-    host.readonly_paths.get_or_insert_with(|| own(READONLY_PATHS));
+    let masked = host.masked_paths.clone();
+    let masked = masked.unwrap_or_else(|| own(MASKED_PATHS).into_iter().chain(thermal_throttles()).collect());
+    (masked, host.readonly_paths.clone().unwrap_or_else(|| own(READONLY_PATHS)))
 }
 
 /// Fills in the host-independent part: the host name is the short id, unless the namespace is another's.

@@ -19,7 +19,7 @@ use security::{Options, Profile};
 
 use crate::model::{Config, HostConfig};
 use crate::plan::{Plan, Rootfs, Seccomp};
-use crate::request::signal;
+use crate::request::{defaults, signal};
 use crate::table::Container;
 use crate::{Context as _, Engine, Error, Result};
 
@@ -202,8 +202,9 @@ impl Engine {
             Some(security::sysctls(host).into_iter().collect())
                 .filter(|all: &std::collections::HashMap<_, _>| !all.is_empty()),
         );
-        linux.set_masked_paths(host.masked_paths.clone());
-        linux.set_readonly_paths(host.readonly_paths.clone());
+        let (masked, read_only) = defaults::paths(host);
+        linux.set_masked_paths(Some(masked));
+        linux.set_readonly_paths(Some(read_only));
         linux.set_rootfs_propagation(propagation(container));
         linux.set_seccomp(None);
         if let Profile::Custom(json) = &options.seccomp {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::list::network;
 use crate::model::{MountPoint, Status};
+use crate::request::defaults;
 use crate::spec;
 use crate::table::Container;
 use crate::view::View;
@@ -104,9 +105,12 @@ fn mounts(container: &Container) -> Vec<&MountPoint> {
     container.mounts.iter().map(|mount| &mount.point).filter(|point| !of_tmpfs(point)).collect()
 }
 
-/// The host part with the fields that only Windows containers use.
+/// The host part with the paths in force, and with the fields that only Windows containers use.
 fn host_config(container: &Container) -> Result<Value> {
     let mut host = to_json(&container.host)?;
+    let (masked, read_only) = defaults::paths(&container.host);
+    host["MaskedPaths"] = json!(masked);
+    host["ReadonlyPaths"] = json!(read_only);
     for field in ["CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth"] {
         host[field] = json!(0);
     }
