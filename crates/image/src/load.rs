@@ -59,7 +59,7 @@ fn settle(
 ) -> Result<NewImage> {
     let id = Digest::of(&candidate.config);
     let parsed = config::parse(&candidate.config, &format!("configuration {id}"))?;
-    check_platform(&parsed, wanted)?;
+    Platform::of(&parsed).check(wanted, &format!("image {id}"))?;
     let diff_ids = config::diff_ids(&parsed)?;
     if diff_ids.len() != candidate.layers.len() {
         let text = format!(
@@ -85,16 +85,6 @@ fn settle(
 fn unique(names: Vec<Reference>) -> Vec<String> {
     let mut seen = HashSet::new();
     names.iter().map(Reference::to_string).filter(|name| seen.insert(name.clone())).collect()
-}
-
-fn check_platform(config: &oci_spec::image::ImageConfiguration, wanted: Option<&Platform>) -> Result<()> {
-    let has = Platform::of(config);
-    match wanted {
-        Some(wanted) if !wanted.accepts(&has) => {
-            Err(Error::Platform(format!("the image is for {has}, and {wanted} was asked for")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Docker prints names, and for an image without one its id.

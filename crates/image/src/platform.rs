@@ -53,6 +53,19 @@ impl Platform {
             && (self.variant.is_none() || self.variant == other.variant)
     }
 
+    /// Whether an image for `self` may come in: it must be a Linux image, and what was asked for.
+    pub(crate) fn check(&self, wanted: Option<&Platform>, what: &str) -> Result<(), Error> {
+        if self.os != "linux" {
+            return Err(Error::Platform(format!("{what} is for {self}; only Linux images run here")));
+        }
+        match wanted {
+            Some(wanted) if !wanted.accepts(self) => Err(Error::Platform(format!(
+                "{what} was found but does not provide the specified platform ({wanted}); it is for {self}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// How well `other` fits: fewer is better; `None`: not at all.
     pub(crate) fn distance(&self, other: &Platform) -> Option<u32> {
         self.accepts(other).then_some(match (&self.variant, &other.variant) {

@@ -99,7 +99,7 @@ impl Store {
             false => registry.document(&config_digest, manifest.config.size)?,
         };
         let parsed = config::parse(&config, &format!("configuration {config_digest}"))?;
-        check_platform(&Platform::of(&parsed), platform, reference)?;
+        Platform::of(&parsed).check(platform, &format!("image with reference {}", reference.familiar()))?;
         let diff_ids = config::diff_ids(&parsed)?;
         let known = known_layers(records.read())?;
         let missing = missing_layers(&manifest, &diff_ids, &known.into_keys().collect(), up_to_date, progress)?;
@@ -146,16 +146,6 @@ fn names(reference: &Reference, digest: &Digest) -> Result<Vec<String>> {
         names.push(reference.with_tag(tag)?.to_string());
     }
     Ok(names)
-}
-
-fn check_platform(has: &Platform, wanted: Option<&Platform>, reference: &Reference) -> Result<()> {
-    match wanted {
-        Some(wanted) if !wanted.accepts(has) => Err(Error::Platform(format!(
-            "image with reference {} was found but does not provide the specified platform ({wanted}); it is for {has}",
-            reference.familiar()
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// What is not here yet, each layer once.
