@@ -8,9 +8,9 @@ use std::path::Path;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_string, fsmount, fsopen,
-};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+
+use crate::launch::set_directory;
 
 /// The running executable behind a read-only overlay, which no privilege in a container can undo, unlike that of a
 /// read-only bind mount. Where overlay cannot do it: a sealed copy in memory.
@@ -41,10 +41,7 @@ fn overlay(second: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<OwnedFd> 
     let (lower, second) = (open_directory(directory)?, second()?);
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     for layer in [&lower, &second] {
-        match fsconfig_set_fd(&fs, "lowerdir+", layer) {
-            Err(Errno::INVAL) => fsconfig_set_string(&fs, "lowerdir+", format!("/proc/self/fd/{}", layer.as_raw_fd()))?,
-            other => other?,
-        }
+        set_directory(&fs, "lowerdir+", layer)?;
     }
     let tree = mount(&fs)?;
     Ok(rustix::fs::openat(&tree, Path::new(name), OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)

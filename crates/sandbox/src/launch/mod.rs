@@ -28,6 +28,8 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Process, Spec};
 
+pub(crate) use overlay::set_directory;
+
 use crate::{cgroup, seccomp};
 
 /// Everything that a container's first process is made from.

@@ -95,10 +95,13 @@ fn open_path(dir: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Hands overlay a directory by descriptor (Linux 6.13), else by the descriptor's name in `/proc`.
-fn set_directory(fs: &OwnedFd, key: &str, directory: &OwnedFd) -> rustix::io::Result<()> {
+/// Hands overlay a directory by descriptor; before Linux 6.13, which takes no such ones, by the descriptor's name in
+/// `/proc`.
+pub(crate) fn set_directory(fs: &OwnedFd, key: &str, directory: &OwnedFd) -> rustix::io::Result<()> {
     match fsconfig_set_fd(fs, key, directory) {
-        Err(Errno::INVAL) => fsconfig_set_string(fs, key, format!("/proc/self/fd/{}", directory.as_raw_fd())),
+        Err(Errno::INVAL | Errno::BADF) => {
+            fsconfig_set_string(fs, key, format!("/proc/self/fd/{}", directory.as_raw_fd()))
+        }
         other => other,
     }
 }

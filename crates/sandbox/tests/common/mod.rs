@@ -149,10 +149,16 @@ impl Container {
         job["cgroup"] = json!(format!("/kiste-test-{}-{number}/x", std::process::id()));
         let path = self.directory.path().join("job.json");
         fs::write(&path, job.to_string()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox-try"));
+        let mut command = Command::new(program());
         command.arg(path).stdin(Stdio::null());
         command
     }
+}
+
+/// `sandbox-try`: where cargo has built it or, on another machine, beside the test program.
+fn program() -> PathBuf {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_sandbox-try"));
+    if built.exists() { built } else { std::env::current_exe().unwrap().with_file_name("sandbox-try") }
 }
 
 /// A container that runs.
