@@ -1,7 +1,7 @@
 //! HTTP for the registry client: TLS roots, time-outs, redirects that carry no credentials to other hosts, and retries
 //! where a server asks for patience.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ureq::http::{HeaderValue, Request, Response, StatusCode, Uri, header};
@@ -22,13 +22,13 @@ pub(crate) type Headers<'h> = [(header::HeaderName, &'h str)];
 
 /// HTTP clients, one for the world and one for this machine, whose certificates need no authority (as for Docker).
 pub(crate) struct Client {
-    world: Agent,
-    loopback: Agent,
+    world: OnceLock<Agent>,
+    loopback: OnceLock<Agent>,
 }
 
 impl Client {
     pub(crate) fn new() -> Self {
-        Client { world: agent(false), loopback: agent(true) }
+        Client { world: OnceLock::new(), loopback: OnceLock::new() }
     }
 
     /// A GET that follows redirects. `Authorization` goes to the first host only, and never from https to http.
@@ -66,7 +66,8 @@ impl Client {
     }
 
     fn send(&self, url: &Uri, request: Request<()>) -> Result<Response<Body>> {
-        let agent = if is_loopback(url.host().unwrap_or("")) { &self.loopback } else { &self.world };
+        let local = is_loopback(url.host().unwrap_or(""));
+        let agent = if local { &self.loopback } else { &self.world }.get_or_init(|| agent(local));
         agent.run(request).map_err(|cause| failed(url, &cause))
     }
 }
@@ -141,4 +142,67 @@ fn roots() -> RootCerts {
     }
     let owned = native.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
     RootCerts::from(owned.collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+    use super::*;
+
+    const KEY: &str = include_str!("../tests/data/key.pem");
+    const CERTIFICATE: &str = include_str!("../tests/data/certificate.pem");
+
+    /// Greets one client with a certificate that nobody vouches for.
+    fn self_signed() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap());
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let connection = ServerConnection::new(Arc::new(config)).unwrap();
+            let _ = StreamOwned::new(connection, stream).read(&mut [0; 64]);
+        });
+        url
+    }
+
+    #[test]
+    fn the_world_must_prove_its_identity() {
+        let error = agent(false).get(self_signed()).call().unwrap_err().to_string();
+        assert!(error.contains("certificate"), "{error}");
+        let error = agent(true).get(self_signed()).call().unwrap_err().to_string();
+        assert!(!error.contains("certificate"), "on this machine it need not, but: {error}");
+    }
+
+    #[test]
+    fn redirects() {
+        let to = |from: &str, location: &str| {
+            let response = Response::builder().header("location", location).body(Body::builder().data("")).unwrap();
+            target(&from.parse().unwrap(), &response).map(|url| url.to_string())
+        };
+        assert_eq!(to("https://a:1/b/c", "/d?e=f").unwrap(), "https://a:1/d?e=f");
+        assert_eq!(to("https://a/b", "https://c/d").unwrap(), "https://c/d");
+        assert_eq!(to("https://a/b", "//c/d").unwrap(), "https://c/d");
+        assert_eq!(to("http://127.0.0.1:5/b", "http://127.0.0.1:6/d").unwrap(), "http://127.0.0.1:6/d");
+        for bad in ["http://a/b", "file:///etc/passwd", "relative", "", "https://"] {
+            assert!(to("https://a/b", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn patience() {
+        let header = |text: &str| HeaderValue::from_str(text).unwrap();
+        assert_eq!(pause(1, Some(&header("7"))), Duration::from_secs(7));
+        assert_eq!(pause(1, Some(&header("99999"))), LONGEST_PAUSE);
+        assert!(pause(1, None) < pause(2, None) && pause(1, Some(&header("soon"))) == pause(1, None));
+    }
 }

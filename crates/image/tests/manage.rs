@@ -154,3 +154,14 @@ fn names_that_look_like_the_machines_tree() {
     assert!(matches!(remove(&mut root, "host:/", true), Err(Error::Invalid(_))));
     assert!(matches!(tag(&mut root, "host:/", "x"), Err(Error::Invalid(_))));
 }
+
+#[test]
+fn images_of_other_systems() {
+    let mut root = Root::new();
+    let layer = Tar::new().file("f", b"1").finish();
+    let config = String::from_utf8(configuration(&[image::Digest::of(&layer)], json!({}))).unwrap();
+    let config = config.replace("linux", "windows");
+    let error = root.load(&docker_archive_of(Some("w"), config.as_bytes(), &[layer])).unwrap_err();
+    assert!(matches!(error, Error::Platform(_)) && error.to_string().contains("only Linux images"), "{error}");
+    root.assert_empty();
+}

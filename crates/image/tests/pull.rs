@@ -203,24 +203,8 @@ fn platforms_from_a_real_registry() {
 }
 
 /// Self-signed, for this test alone, and worth nothing elsewhere.
-const KEY: &str = "\
------BEGIN PRIVATE KEY-----\n\
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg+KIGEe1S8bF/g+tj\n\
-BEyXuuaBtPaXAgCVv0a1wP9spw+hRANCAARpJZAwg/d/73jDBue1HCjfWE8PRo6F\n\
-S1VmoNVy+rd3OtZ9SNZL54zWw79sGgd84KGOUjy6wIKzBBGv17y8chEX\n\
------END PRIVATE KEY-----\n";
-const CERTIFICATE: &str = "\
------BEGIN CERTIFICATE-----\n\
-MIIBgDCCASWgAwIBAgIUf6EkcyI3Fg90uE40315D7FpHvkYwCgYIKoZIzj0EAwIw\n\
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMzIxMjE1OFoYDzIxMjYxMDMw\n\
-MjEyMTU4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO\n\
-PQMBBwNCAARpJZAwg/d/73jDBue1HCjfWE8PRo6FS1VmoNVy+rd3OtZ9SNZL54zW\n\
-w79sGgd84KGOUjy6wIKzBBGv17y8chEXo1MwUTAdBgNVHQ4EFgQUzwTV1DwdjsE9\n\
-W1uXfJFysEd6SM0wHwYDVR0jBBgwFoAUzwTV1DwdjsE9W1uXfJFysEd6SM0wDwYD\n\
-VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEA4nHNbEyl7U0CRzH8yifE\n\
-cdm7qazYcLS5TsuVHUf8QgECIQDj8pVVJHu+g38JDd4mvDJEgW2N7rpGTrbuc5Yz\n\
-h4NP4A==\n\
------END CERTIFICATE-----\n";
+const KEY: &str = include_str!("data/key.pem");
+const CERTIFICATE: &str = include_str!("data/certificate.pem");
 
 #[test]
 fn over_https() {
