@@ -179,6 +179,9 @@ fn mounts(page: &mut Page, story: &Explanation) {
         .map(|mount| vec![mount.kind.clone(), access(&mount.options).to_owned(), mount.target.clone()])
         .collect();
     page.table(&["type", "access", "path"], &rows);
+    if !story.volumes.is_empty() {
+        page.gap();
+    }
     for volume in &story.volumes {
         let name =
             if volume.name.is_empty() { volume.source.clone() } else { format!("{} ({})", volume.name, volume.source) };
