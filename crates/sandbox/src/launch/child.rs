@@ -140,12 +140,12 @@ fn name_host(plan: &Plan<'_>) -> Result<(), Error> {
 fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
     // While the host's tree is visible: what is made from it, and what the kernel allows only then.
     set_sysctls(plan)?;
-    let covers = Covers::open(&plan.launch.state)?;
     let own_cgroups = plan.namespaces.new.contains(Kinds::CGROUP);
     let mut own = place::make_own(&plan.mounts, own_cgroups, plan.launch.cgroup)?.into_iter();
     let mut parents = channel::receive_fds(socket, plan.handed_over())?.into_iter();
     let missing = || Error::Step("a prepared mount was not handed over".into());
     let tree = parents.next().ok_or_else(missing)?;
+    let covers = Covers::new(parents.next().ok_or_else(missing)?, parents.next().ok_or_else(missing)?);
     // From here on no path can lead to the host.
     place::enter_root(&tree)?;
     let root = Root::of_process().step(|| "open the root".into())?;

@@ -15,6 +15,7 @@ use super::devices::{self, Device};
 use super::idmap::{self, IdMap};
 use super::mounts::{self, Mount, Source};
 use super::namespaces::Namespaces;
+use super::place::Covers;
 use super::step::Step;
 use super::{Created, Error, Launch, Rootfs, Stdio, binds, child, overlay};
 use crate::cgroup::Entry;
@@ -46,9 +47,11 @@ impl<'a> Plan<'a> {
         Ok(Self { launch, linux, process, namespaces, mounts, devices, single_devices, entry })
     }
 
-    /// How many descriptors the parent hands over: the root, the mounts it makes, the devices outside `/dev`.
+    /// How many descriptors the parent hands over: the root, what hides paths, the mounts that it makes, the devices
+    /// outside `/dev`.
     pub(super) fn handed_over(&self) -> usize {
-        1 + self.mounts.iter().filter(|mount| mount.source.outside()).count() + self.single_devices.len()
+        let mounts = self.mounts.iter().filter(|mount| mount.source.outside()).count();
+        1 + Covers::COUNT + mounts + self.single_devices.len()
     }
 }
 
@@ -233,6 +236,7 @@ fn root_ids(plan: &Plan<'_>, child: &Child) -> Result<(u32, u32), Error> {
 /// All detached mounts, in the order in which the child expects them.
 fn prepare(plan: &Plan<'_>, map: Option<&IdMap>) -> Result<Vec<OwnedFd>, Error> {
     let mut fds = vec![root(plan, map)?];
+    fds.extend(Covers::make(&plan.launch.state)?);
     for mount in plan.mounts.iter().filter(|mount| mount.source.outside()) {
         let own = match &mount.mappings {
             Some((uids, gids)) if !uids.is_empty() => Some(idmap::for_mappings(uids, gids)?),

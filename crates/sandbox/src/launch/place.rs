@@ -167,15 +167,18 @@ fn place_cgroups(mount: &Mount, made: &Made) -> Result<(), Error> {
     set_attributes(&made.tree, false, &own).step(|| "make /sys/fs/cgroup read-only".into())
 }
 
-/// What hides paths: an empty directory and `/dev/null`, both the host's, opened while the host's tree is visible.
+/// What hides paths: an empty directory and `/dev/null`, both the host's, as detached mounts.
 pub(super) struct Covers {
     directory: OwnedFd,
     file: OwnedFd,
 }
 
 impl Covers {
-    /// `empty`: an empty directory of the host.
-    pub(super) fn open(empty: &Path) -> Result<Self, Error> {
+    /// How many descriptors [`Covers::make`] makes.
+    pub(super) const COUNT: usize = 2;
+
+    /// Parent: makes them, because the container's root may not even look up the way to `empty`.
+    pub(super) fn make(empty: &Path) -> Result<[OwnedFd; Self::COUNT], Error> {
         let attributes = Attributes { set: attr::RDONLY, propagation: libc::MS_PRIVATE, ..Attributes::default() };
         let directory = clone_tree(CWD, empty, false, &attributes)
             .step(|| format!("open {}, which hides masked directories", empty.display()))?;
@@ -184,7 +187,12 @@ impl Covers {
         if stat.st_rdev != rustix::fs::makedev(1, 3) {
             return Err(Error::Step("the host's /dev/null is not the null device".into()));
         }
-        Ok(Self { directory, file })
+        Ok([directory, file])
+    }
+
+    /// Child: what the parent has made.
+    pub(super) fn new(directory: OwnedFd, file: OwnedFd) -> Self {
+        Self { directory, file }
     }
 
     /// Hides paths, so far as they exist. The first of each kind is the cover itself, the others are clones of it.

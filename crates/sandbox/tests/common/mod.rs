@@ -50,7 +50,8 @@ impl Container {
         assert!(rustix::process::geteuid().is_root(), "this test needs root");
         let directory = tempfile::Builder::new().prefix("kiste-test-").tempdir().unwrap();
         let path = directory.path();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        // No way in for anybody but the host's root, like the engine's own directories.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
         for name in ["layer", "upper", "work", "empty"] {
             fs::create_dir(path.join(name)).unwrap();
         }
