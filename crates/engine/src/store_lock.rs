@@ -58,11 +58,12 @@ impl Engine {
     fn strays(&self) -> Result<Vec<PathBuf>> {
         // The directories are read first: what is made after that is not looked at.
         let Paths { root, state } = self.paths();
-        let found: Vec<PathBuf> = [root.join("containers"), root.join("volumes"), state.join("containers")]
-            .iter()
-            .flat_map(|directory| fs::read_dir(directory).into_iter().flatten().flatten())
-            .map(|entry| entry.path())
-            .collect();
+        let found: Vec<PathBuf> =
+            [root.join("containers"), root.join("volumes"), self.paths().trash(), state.join("containers")]
+                .iter()
+                .flat_map(|directory| fs::read_dir(directory).into_iter().flatten().flatten())
+                .map(|entry| entry.path())
+                .collect();
         if found.is_empty() {
             return Ok(found);
         }
@@ -73,7 +74,10 @@ impl Engine {
         })?;
         let is_stray = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            !known.contains(name.as_ref()) && !(path.starts_with(state) && status::is_held(self.paths(), &name))
+            if known.contains(name.as_ref()) {
+                return false;
+            }
+            !path.starts_with(state) || !status::is_held(self.paths(), &name)
         };
         Ok(found.into_iter().filter(is_stray).collect())
     }

@@ -23,8 +23,7 @@ impl Engine {
 
     /// Every container as it is now, newest first. What was left half-done by killed commands is cleared on the way.
     pub(crate) fn views(&self) -> Result<Vec<View>> {
-        let containers = self.settle_all(self.read(table::all)?);
-        self.finish_removals(&containers)?;
+        let containers = self.finish_removals(self.settle_all(self.read(table::all)?))?;
         self.sweep()?;
         Ok(containers.into_iter().map(|container| self.viewed(container)).collect())
     }

@@ -58,7 +58,7 @@ fn check_cpu(host: &HostConfig) -> Result<()> {
     if nano != 0 {
         let cpus = online_cpus();
         ensure((10_000_000..=cpus * 1_000_000_000).contains(&nano), || {
-            format!("Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available")
+            format!("range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available")
         })?;
     }
     ensure(host.cpu_shares >= 0, || {
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(refused(|h| h.memory = 4 << 20), "Minimum memory limit allowed is 6MB");
         assert!(refused(|h| h.memory_swap = 64 << 20).starts_with("You should always set the Memory limit"));
         assert!(refused(|h| (h.memory, h.memory_swap) = (64 << 20, 32 << 20)).starts_with("Minimum memoryswap"));
-        assert!(refused(|h| h.nano_cpus = 1).starts_with("Range of CPUs is from 0.01"));
+        assert!(refused(|h| h.nano_cpus = 1).starts_with("range of CPUs is from 0.01"));
         assert!(refused(|h| (h.nano_cpus, h.cpu_quota) = (10_000_000, 5000)).starts_with("Conflicting options"));
         assert!(refused(|h| h.cpuset_cpus = "0-".to_owned()).starts_with("Invalid value 0- for cpuset cpus"));
         assert!(refused(|h| h.cpuset_cpus = "4000".to_owned()).starts_with("Requested CPUs are not available"));

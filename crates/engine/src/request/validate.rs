@@ -151,12 +151,7 @@ fn check_not_implemented(request: &CreateRequest) -> Result<()> {
         return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime))
             .hinted("containers are started by the built-in runtime; leave --runtime out"));
     }
-    let driver = host.volume_driver.as_str();
-    refuse(
-        !matches!(driver, "" | "local"),
-        &format!("volume driver {driver:?} is not available"),
-        "use the driver local",
-    )
+    crate::request::mounts::check_driver(&host.volume_driver)
 }
 
 fn check_modes(host: &HostConfig) -> Result<()> {

@@ -44,7 +44,7 @@ impl Options {
     }
 
     fn set(&mut self, option: &str) -> Result<()> {
-        let bad = || Error::invalid(format!("invalid --security-opt: {option:?}"));
+        let bad = || Error::invalid(format!("invalid --security-opt 2: {option:?}"));
         let (key, value) = match option.split_once('=').or_else(|| option.split_once(':')) {
             Some(pair) => pair,
             None if option == "no-new-privileges" => (option, "true"),

@@ -198,7 +198,10 @@ impl Engine {
 
     /// Gives the container another name.
     pub fn rename(&self, name: &str, new_name: &str) -> Result<()> {
-        let wanted = names::container_name(new_name)?;
+        let wanted = names::container_name(new_name).map_err(|error| Error {
+            message: format!("Error when allocating new name: {}", error.message),
+            ..error
+        })?;
         let container = self.write(Durability::Power, |transaction| {
             let mut container = table::find(transaction, name)?;
             if container.name == wanted {

@@ -93,15 +93,24 @@ impl Engine {
         Ok(report)
     }
 
-    /// Finishes removals that were interrupted.
-    pub(crate) fn finish_removals(&self, containers: &[Container]) -> Result<()> {
-        for container in containers.iter().filter(|container| container.state == Intent::Removing) {
-            let Some(_lock) = RunLock::try_take(self.paths(), &container.id)? else { continue };
+    /// Finishes removals that were interrupted; the other containers.
+    pub(crate) fn finish_removals(&self, containers: Vec<Container>) -> Result<Vec<Container>> {
+        let mut rest = Vec::with_capacity(containers.len());
+        for container in containers {
+            let lock = match container.state {
+                Intent::Removing => RunLock::try_take(self.paths(), &container.id)?,
+                _ => None,
+            };
+            // Without a lock somebody is at work on it.
+            let Some(_lock) = lock else {
+                rest.push(container);
+                continue;
+            };
             match self.remove_locked(&container.id, container.host.auto_remove) {
                 Err(error) if error.kind != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
-        Ok(())
+        Ok(rest)
     }
 }

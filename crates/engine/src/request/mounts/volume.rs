@@ -12,10 +12,8 @@ use crate::{Error, Result};
 pub(crate) fn check_driver(name: &str) -> Result<()> {
     match name {
         "" | "local" => Ok(()),
-        other => {
-            Err(Error::not_implemented(format!("volume driver {other:?} is not available"))
-                .hinted("use the driver local"))
-        }
+        other => Err(Error::not_found(format!("error looking up volume plugin {other}: plugin {other:?} not found"))
+            .hinted("the only driver is local")),
     }
 }
 
