@@ -68,6 +68,11 @@ impl Paths {
         self.root.join("events.log")
     }
 
+    /// What belonged to removed containers and volumes and is still to be deleted.
+    pub(crate) fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
     /// Directory of a volume; its data is in `_data` below.
     pub fn volume(&self, name: &str) -> PathBuf {
         self.root.join("volumes").join(name)

@@ -3,16 +3,17 @@
 //! next. Also the record of every end, which a living monitor writes in the same way.
 
 use std::fs;
+use std::path::PathBuf;
 
 use records::Durability;
 
-use crate::model::{HostConfig, Map};
+use crate::model::{HostConfig, Map, Status};
 use crate::monitor::protocol::{self, Answer, Request};
 use crate::plan::Plan;
 use crate::status::{self, Liveness, RunLock, RunStatus};
 use crate::table::{self, Container, Ended, Intent};
 use crate::verbs::{StartOptions, read_plan, spawn_monitor};
-use crate::{Engine, Error, ErrorKind, Result, clock, events, failpoint};
+use crate::{Engine, Error, ErrorKind, Result, clock, events, failpoint, tree};
 
 /// Exit code of a run whose end nobody saw, as with Docker.
 const UNKNOWN: i32 = 255;
@@ -58,7 +59,7 @@ impl Engine {
         }
         // The state directory is gone: the machine was rebooted.
         let status = RunStatus { exit_code: UNKNOWN, finished_at: clock::now(), ..RunStatus::default() };
-        self.record_end(&container.id, &status, container.host.auto_remove)
+        self.record_end_now(container, &status)
     }
 
     /// Gives a process whose monitor is gone a new one.
@@ -78,9 +79,11 @@ impl Engine {
     /// The process ended while nobody watched, or its monitor died while it wound the run up.
     fn end_unwatched(&self, container: &Container, mut status: RunStatus, lock: RunLock) -> Result<()> {
         if status.finished_at == 0 && status.error.is_empty() {
-            status.exit_code = UNKNOWN;
+            // Not reaped yet, its code can still be read.
+            let code = status::zombie_status(status.pid, status.pid_start).map_or(UNKNOWN, linux::pidfd::exit_code);
+            status.exit_code = code;
             status.finished_at = clock::now();
-            self.tell_with(container, "die", &[("exitCode", UNKNOWN.to_string())]);
+            self.tell_with(container, "die", &[("exitCode", code.to_string())]);
         }
         if self.restarts(container, &status) {
             let plan = read_plan(self.paths(), &container.id)?;
@@ -93,13 +96,15 @@ impl Engine {
             self.remove_run(&container.id);
             return self.record_start_error(container, status.exit_code, &status.error);
         }
-        self.record_end(&container.id, &status, container.host.auto_remove)
+        self.record_end_now(container, &status)
     }
 
     fn restarts(&self, container: &Container, status: &RunStatus) -> bool {
         let HostConfig { restart_policy, .. } = &container.host;
         let limit = restart_policy.maximum_retry_count;
-        !status.manually_stopped
+        // `exited`: its monitor had decided already, and died while it wound the run up.
+        status.status != Status::Exited
+            && !status.manually_stopped
             && status.started_at > 0
             && match restart_policy.name.as_str() {
                 "always" | "unless-stopped" => true,
@@ -108,16 +113,15 @@ impl Engine {
             }
     }
 
-    /// Records the end of a run, gives its resources back and, with `--rm`, removes the container. The caller holds the
-    /// run lock.
-    pub(crate) fn record_end(&self, id: &str, status: &RunStatus, auto_remove: bool) -> Result<()> {
+    /// Records the end of a run whose cgroup is gone and, with `--rm`, removes the container: the answer is what is then
+    /// left to delete. The caller holds the run lock.
+    pub(crate) fn record_end(&self, id: &str, status: &RunStatus, auto_remove: bool) -> Result<Vec<PathBuf>> {
         if auto_remove {
-            return match self.remove_locked(id, true) {
-                Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
-                removed => removed,
+            return match self.erase(id, true) {
+                Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
+                erased => erased,
             };
         }
-        self.remove_cgroup(id);
         let ended = Ended {
             exit_code: i64::from(status.exit_code),
             oom: status.oom_killed,
@@ -130,7 +134,14 @@ impl Engine {
         failpoint::hit("exit-recorded");
         self.remove_run_files(id);
         failpoint::hit("exit-state-removed");
-        Ok(())
+        Ok(Vec::new())
+    }
+
+    /// Records the end of a run that nobody looked after.
+    fn record_end_now(&self, container: &Container, status: &RunStatus) -> Result<()> {
+        self.remove_cgroup(&container.id);
+        let trash = self.record_end(&container.id, status, container.host.auto_remove)?;
+        trash.iter().try_for_each(|path| tree::remove(path))
     }
 
     /// Records that a start failed; with `--rm` the container goes at once. The caller holds the run lock.

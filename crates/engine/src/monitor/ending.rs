@@ -1,6 +1,7 @@
 //! What follows from the end of the container's process: its last output, its code on record, a restart or the end for
 //! good. The order matters: at every step a `kill -9` of the monitor leaves what `reconcile` can finish.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use sandbox::cgroup::Cgroup;
@@ -11,7 +12,7 @@ use super::{Monitor, read_plan};
 use crate::model::Status;
 use crate::reconcile::failure_code;
 use crate::verbs::Stream;
-use crate::{Engine, Error, clock, failpoint};
+use crate::{Engine, Error, clock, failpoint, tree};
 
 /// How long survivors in the cgroup of a container without a pid namespace are awaited after they were killed.
 const SURVIVORS: Duration = Duration::from_secs(2);
@@ -23,7 +24,7 @@ impl Monitor {
         self.poll.forget(&run.pidfd);
         let code = run.reap();
         failpoint::hit("exit-seen");
-        let oom_killed = run.was_oom_killed(&self.settings.cgroup);
+        let oom_killed = super::run::was_oom_killed(&self.settings.cgroup);
         self.kill_at = None;
         self.abort_probe();
         if self.settings.shares_pids {
@@ -111,15 +112,21 @@ impl Monitor {
         self.write_status();
         failpoint::hit("exit-status-written");
         self.remove_cgroup();
+        // The cgroup was the last that the plan was good for.
+        drop(fs::remove_file(self.paths.container_state(&self.id).join("plan.json")));
         failpoint::hit("exit-cgroup-removed");
         if self.stop_asked {
             self.teller.tell("stop", &[]);
         }
         // If this fails (a full disk), the status stays behind and the next command records it.
-        drop(Engine::new(self.paths.clone()).record_end(&self.id, &self.status, self.settings.auto_remove));
+        let engine = Engine::new(self.paths.clone());
+        let trash = engine.record_end(&self.id, &self.status, self.settings.auto_remove).unwrap_or_default();
+        drop(engine);
         self.lock = None;
         self.clients.tell(&[Waiting::Stop], &Answer::done());
         self.clients.tell(&[Waiting::End, Waiting::Exit], &Answer::Ended { code: self.status.exit_code });
+        // Nobody has to wait for this. What stays is swept by a later command.
+        trash.iter().for_each(|path| drop(tree::remove(path)));
     }
 
     fn remove_cgroup(&self) {

@@ -42,8 +42,6 @@ pub(super) struct Run {
     pid_start: u64,
     /// Taken over: not our child, so another process reaps it.
     adopted: bool,
-    /// OOM kills that the cgroup had counted before.
-    oom_kills: u64,
 }
 
 impl Run {
@@ -78,15 +76,11 @@ impl Run {
             }
         }
     }
-
-    /// Whether the kernel killed something in the container for want of memory.
-    pub(super) fn was_oom_killed(&self, cgroup: &str) -> bool {
-        oom_kills(cgroup) > self.oom_kills
-    }
 }
 
-fn oom_kills(cgroup: &str) -> u64 {
-    Cgroup::open(cgroup).and_then(|cgroup| cgroup.usage()).map(|usage| usage.oom_kills).unwrap_or(0)
+/// Whether the kernel killed something in the container for want of memory.
+pub(super) fn was_oom_killed(cgroup: &str) -> bool {
+    Cgroup::open(cgroup).is_ok_and(|cgroup| cgroup.oom_kills() > 0)
 }
 
 /// Makes and starts the container's process. `status` gets its identity as soon as it has one.
@@ -99,7 +93,6 @@ pub(super) fn begin(
     let path = cgroup_path(&plan.spec);
     let cgroup = CgroupGuard::create(&path, &plan.spec)?;
     failpoint::hit("monitor-cgroup-made");
-    let oom_kills = cgroup.get().usage().map(|usage| usage.oom_kills).unwrap_or(0);
     let terminal = plan.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
     let (mut streams, far) = if terminal { (Streams { terminal, ..Streams::default() }, None) } else { pipes(plan)? };
     let program = filter(plan)?;
@@ -133,10 +126,7 @@ pub(super) fn begin(
         streams.output[0] = Some(master);
     }
     cgroup.keep();
-    Ok((
-        Run { pid: created.pid, pidfd: created.pidfd, pid_start: status.pid_start, adopted: false, oom_kills },
-        streams,
-    ))
+    Ok((Run { pid: created.pid, pidfd: created.pidfd, pid_start: status.pid_start, adopted: false }, streams))
 }
 
 /// The directory that hides others in all containers: empty, and nobody may write there. The container's root, which is
@@ -159,8 +149,7 @@ pub(super) fn adopt(plan: &Plan, status: &RunStatus) -> Result<(Run, Streams)> {
         return Err(gone());
     }
     let output = status.pipes.map(|wanted| find_pipe(status.pid, wanted));
-    let oom_kills = oom_kills(&cgroup_path(&plan.spec));
-    let run = Run { pid: status.pid, pidfd, pid_start: status.pid_start, adopted: true, oom_kills };
+    let run = Run { pid: status.pid, pidfd, pid_start: status.pid_start, adopted: true };
     Ok((run, Streams { output, input: None, terminal: false }))
 }
 
