@@ -86,51 +86,58 @@ impl Network {
         Ok(())
     }
 
-    /// `--ip`, `--network-alias` and so on belong to the first network, which must not say the same itself.
+    /// `--ip`, `--network-alias` and so on belong to the first network.
     fn merge_into_first(&mut self) -> Result<()> {
-        let several = self.network.len() > 1;
-        let flags = [
-            ("network-alias", "per-network alias", !self.network_alias.is_empty()),
-            ("ip", "per-network IPv4 address", self.ip.is_some()),
-            ("ip6", "per-network IPv6 address", self.ip6.is_some()),
-            ("link-local-ip", "per-network link-local IP address", !self.link_local_ip.is_empty()),
-            ("mac-address", "per-network MAC address", self.mac_address.is_some()),
-        ];
-        if flags.iter().all(|(.., given)| !given) {
+        let ipam = EndpointIpam {
+            ipv4_address: self.ip.take().unwrap_or_default(),
+            ipv6_address: self.ip6.take().unwrap_or_default(),
+            link_local_ips: std::mem::take(&mut self.link_local_ip),
+        };
+        let flags = EndpointSettings {
+            aliases: list(std::mem::take(&mut self.network_alias)),
+            mac_address: self.mac_address.take().unwrap_or_default(),
+            ipam_config: some(ipam),
+            ..EndpointSettings::default()
+        };
+        if flags == EndpointSettings::default() {
             return Ok(());
         }
         if self.network.is_empty() {
             self.network.push(Endpoint { name: "default".into(), ..Endpoint::default() });
         }
-        let settings = &mut self.network[0].settings;
-        let ipam = settings.ipam_config.get_or_insert_default();
-        let own = [
-            settings.aliases.is_some(),
-            !ipam.ipv4_address.is_empty(),
-            !ipam.ipv6_address.is_empty(),
-            !ipam.link_local_ips.is_empty(),
-            !settings.mac_address.is_empty(),
-        ];
-        for ((flag, other, given), own) in flags.into_iter().zip(own) {
-            if given && own {
-                return Err(invalid(format!("conflicting options: cannot specify both --{flag} and {other}")));
-            }
-        }
-        if several && self.mac_address.is_some() && own[4] {
-            return Err(invalid(
-                "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
-            ));
-        }
-        if !self.network_alias.is_empty() {
-            settings.aliases = Some(std::mem::take(&mut self.network_alias));
-        }
-        ipam.ipv4_address = self.ip.take().unwrap_or(std::mem::take(&mut ipam.ipv4_address));
-        ipam.ipv6_address = self.ip6.take().unwrap_or(std::mem::take(&mut ipam.ipv6_address));
-        ipam.link_local_ips.append(&mut self.link_local_ip);
-        settings.mac_address = self.mac_address.take().unwrap_or(std::mem::take(&mut settings.mac_address));
-        settings.ipam_config.take_if(|ipam| *ipam == EndpointIpam::default());
-        Ok(())
+        merge(&mut self.network[0].settings, flags)
     }
+}
+
+/// Adds what the flags say to what a network's long form says.
+fn merge(own: &mut EndpointSettings, flags: EndpointSettings) -> Result<()> {
+    let (ipam, given) = (own.ipam_config.take().unwrap_or_default(), flags.ipam_config.unwrap_or_default());
+    own.aliases = either(own.aliases.take(), flags.aliases, "--network-alias and per-network alias")?;
+    own.mac_address =
+        either(std::mem::take(&mut own.mac_address), flags.mac_address, "--mac-address and per-network MAC address")?;
+    own.ipam_config = some(EndpointIpam {
+        ipv4_address: either(ipam.ipv4_address, given.ipv4_address, "--ip and per-network IPv4 address")?,
+        ipv6_address: either(ipam.ipv6_address, given.ipv6_address, "--ip6 and per-network IPv6 address")?,
+        link_local_ips: either(
+            ipam.link_local_ips,
+            given.link_local_ips,
+            "--link-local-ip and per-network link-local IP addresses",
+        )?,
+    });
+    Ok(())
+}
+
+/// The one that says something; both is a contradiction.
+fn either<T: Default + PartialEq>(own: T, flag: T, both: &str) -> Result<T> {
+    match (own == T::default(), flag == T::default()) {
+        (false, false) => Err(invalid(format!("conflicting options: cannot specify both {both}"))),
+        (true, _) => Ok(flag),
+        (false, true) => Ok(own),
+    }
+}
+
+fn some(ipam: EndpointIpam) -> Option<EndpointIpam> {
+    Some(ipam).filter(|ipam| *ipam != EndpointIpam::default())
 }
 
 fn endpoints(networks: Vec<Endpoint>) -> Result<Map<EndpointSettings>> {
@@ -186,7 +193,7 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
     if endpoint.name.is_empty() {
         return Err("network name or ID is required".to_owned());
     }
-    endpoint.settings.ipam_config = Some(ipam).filter(|ipam| *ipam != EndpointIpam::default());
+    endpoint.settings.ipam_config = some(ipam);
     Ok(endpoint)
 }
 

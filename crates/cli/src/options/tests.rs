@@ -193,6 +193,28 @@ fn a_directory_of_ours_is_made_absolute() {
 }
 
 #[test]
+fn network_flags_join_the_first_network() {
+    let words = [
+        "--network",
+        "name=n,alias=a",
+        "--network",
+        "m",
+        "--ip",
+        "10.0.0.2",
+        "--mac-address",
+        "02:42:ac:11:00:02",
+        "image",
+    ];
+    let request = parse(&words).unwrap();
+    let first = &request.endpoints["n"];
+    assert_eq!(first.aliases.as_deref(), Some(&["a".to_owned()][..]));
+    assert_eq!(first.ipam_config.as_ref().unwrap().ipv4_address, "10.0.0.2");
+    assert_eq!(first.mac_address, "02:42:ac:11:00:02");
+    assert_eq!(request.endpoints["m"], Default::default());
+    assert_eq!(request.host.network_mode, "n");
+}
+
+#[test]
 fn a_seccomp_profile_travels_as_json() {
     use std::io::Write as _;
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -226,6 +248,10 @@ fn errors_are_dockers_with_exit_code_125() {
         (&["--memory-swappiness", "101", "image"], "invalid value: 101. Valid memory swappiness range is 0-100"),
         (&["--pid", "x", "image"], "invalid argument \"x\" for \"--pid\" flag: invalid PID mode"),
         (&["--security-opt", "x", "image"], "invalid --security-opt: \"x\""),
+        (
+            &["--network", "name=n,ip=10.0.0.2", "--ip", "10.0.0.3", "image"],
+            "conflicting options: cannot specify both --ip and per-network IPv4 address",
+        ),
         (&["--cpu-count", "1", "image"], "--cpu-count: there is such a limit on Windows only"),
         (
             &["--ulimit", "nofile=5:4", "image"],
