@@ -50,13 +50,20 @@ impl Store {
         usage: impl FnOnce(&Transaction<'_>, &str) -> Result<Usage, E>,
     ) -> Result<Vec<Removed>, E> {
         records.set_durability(records::Durability::Power)?;
-        let removed = records.write(|transaction| {
+        let mark = self.mark()?;
+        let outcome = records.write(|transaction| {
             let target = Target::find(transaction, name)?;
             let usage = usage(transaction, target.id.as_str())?;
             Ok::<_, E>(self.remove_target(transaction, &target, force, &usage)?)
-        })?;
-        self.sweep(records)?;
-        Ok(removed)
+        });
+        match &outcome {
+            Ok(removed) if removed.iter().any(|one| matches!(one, Removed::Deleted(_))) => {
+                drop(mark);
+                self.sweep(records)?;
+            }
+            _ => mark.clear(),
+        }
+        outcome
     }
 
     fn remove_target(

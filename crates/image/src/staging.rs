@@ -45,8 +45,7 @@ impl<'s> Staging<'s> {
         store.sweep_leftovers(records)?;
         let tmp = store.root.join("tmp");
         make_directory(&tmp)?;
-        let lock = lock_file(store)?;
-        flock(&lock, FlockOperation::LockShared).step(|| "lock the image store".into())?;
+        let lock = lock_shared(store)?;
         let directory = unique(&tmp);
         make_directory(&directory)?;
         Ok(Staging { store, directory, next: AtomicU64::new(0), _lock: lock })
@@ -110,7 +109,31 @@ impl Drop for Staging<'_> {
     }
 }
 
+/// A mark in `tmp` that there will be something to sweep. It outlives its process; while it is held nobody sweeps.
+pub(crate) struct Mark {
+    directory: PathBuf,
+    _lock: File,
+}
+
+impl Mark {
+    /// There is nothing to sweep after all.
+    pub(crate) fn clear(self) {
+        // What cannot be removed now is swept by a later operation.
+        let _ = std::fs::remove_dir(&self.directory);
+    }
+}
+
 impl Store {
+    /// Leaves a mark before a removal is committed, so that whoever comes next finishes it if need be.
+    pub(crate) fn mark(&self) -> Result<Mark> {
+        let tmp = self.root.join("tmp");
+        make_directory(&tmp)?;
+        let lock = lock_shared(self)?;
+        let directory = unique(&tmp);
+        make_directory(&directory)?;
+        Ok(Mark { directory, _lock: lock })
+    }
+
     /// Whether an operation is under way or died half-way: one directory listing.
     pub fn has_leftovers(&self) -> bool {
         let entries = std::fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten();
@@ -123,7 +146,7 @@ impl Store {
     }
 
     /// Removes every layer, blob and temporary directory that no image reaches, unless another operation is under way:
-    /// then the last one to end leaves it to the next.
+    /// then the marks in `tmp` stay, and a later operation does it.
     pub fn sweep(&self, records: &mut records::Records) -> Result<()> {
         make_directory(&self.root.join("tmp"))?;
         let lock = lock_file(self)?;
@@ -228,6 +251,13 @@ fn lock_file(store: &Store) -> Result<File> {
     let path = store.root.join("images.lock");
     let opened = File::options().create(true).append(true).mode(0o600).open(&path);
     opened.step(|| format!("open {}", path.display()))
+}
+
+/// Keeps sweepers away.
+fn lock_shared(store: &Store) -> Result<File> {
+    let lock = lock_file(store)?;
+    flock(&lock, FlockOperation::LockShared).step(|| "lock the image store".into())?;
+    Ok(lock)
 }
 
 /// A name in `tmp` that no living or dead operation has.

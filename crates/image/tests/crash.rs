@@ -168,3 +168,36 @@ fn fix_checksums(archive: &mut [u8]) {
         }
     }
 }
+
+/// Loads and removals of images that share layers, all at once.
+#[test]
+fn everybody_at_once() {
+    let directory = in_memory();
+    let root = directory.path();
+    let shared = many_files(Tar::new(), 300);
+    drop(open(root));
+    std::thread::scope(|scope| {
+        for n in 0..6u8 {
+            let own = many_files(Tar::new().file("own", &[n]), 300);
+            let archive = docker_archive(Some(&format!("image-{n}")), &[shared.clone(), own]);
+            scope.spawn(move || {
+                let (store, mut records) = (Store::new(root), open(root));
+                for round in 0..8 {
+                    let name = format!("image-{n}");
+                    store.load(&mut records, &mut &archive[..], None).unwrap();
+                    assert!(store.resolve(records.read(), &name).unwrap().layers.iter().all(|layer| layer.is_dir()));
+                    if round % 2 == 0 || n % 2 == 0 {
+                        store
+                            .remove(&mut records, &name, false, |_, _| Ok::<_, image::Error>(image::Usage::default()))
+                            .unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let mut records = open(root);
+    Store::new(root).sweep_leftovers(&mut records).unwrap();
+    let count = |place: &str| std::fs::read_dir(root.join(place)).into_iter().flatten().count();
+    assert_eq!((count("layers/sha256"), count("content/blobs/sha256"), count("tmp")), (4, 3, 0));
+    assert_whole(root);
+}
