@@ -49,6 +49,18 @@ impl Kinds {
         self.0 & other.0 == other.0
     }
 
+    /// With the kinds of `other`; `|` for constants.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Only the kinds that are in `other` too.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Without the kinds of `other`.
     #[must_use]
     pub fn without(self, other: Self) -> Self {

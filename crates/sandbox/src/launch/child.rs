@@ -9,7 +9,7 @@ use linux::namespace::{Kinds, unshare};
 use rustix::fs::OFlags;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use super::parent::{Plan, has_offset_clocks, later};
+use super::parent::{OWN_WORK, Plan, has_offset_clocks, later};
 use super::place::{self, Covers, Made};
 use super::program::Program;
 use super::root::Root;
@@ -86,9 +86,9 @@ fn become_container(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
 
 /// Everything from fresh namespaces to the program.
 fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
-    if plan.namespaces.new.contains(Kinds::CGROUP) {
-        // Only now: the namespace's root is the cgroup that its maker is in.
-        unshare(Kinds::CGROUP).step(|| "make a cgroup namespace".into())?;
+    let own = plan.namespaces.new.and(OWN_WORK);
+    if !own.is_empty() {
+        unshare(own).step(|| "make cgroup and IPC namespaces".into())?;
     }
     privileges::new_session()?;
     name_host(plan)?;
@@ -157,9 +157,7 @@ fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
         place::place(&root, mount, &made.ok_or_else(missing)?)?;
     }
     for (device, node) in plan.single_devices.iter().zip(parents) {
-        let what = || format!("mount device {}", device.path.display());
-        let target = root.make_file(&device.path).step(what)?;
-        place::attach(node, target).step(what)?;
+        place::place_device(&root, device, &node)?;
     }
     hide(plan, covers, &root)?;
     Ok(root)

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use linux::mount::{clone_tree, set_attributes};
+use linux::mount::set_attributes;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, Uid, chmodat, chownat, makedev, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
@@ -113,14 +113,16 @@ pub(super) fn tree(
     Ok(tree)
 }
 
-/// A detached mount of one node, for a place that is not on our `/dev`.
+/// A detached file system with one node, for a place that is not on our `/dev`; see [`super::place::place_device`].
 pub(super) fn single(device: &Device, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
     let tree = filesystem("tmpfs", Path::new("tmpfs"), &Options::default())?;
-    make_node(&tree, Path::new("node"), device)?;
+    make_node(&tree, Path::new(SINGLE), device)?;
     map_owners(&tree, map)?;
-    clone_tree(&tree, Path::new("node"), false, &linux::mount::Attributes::default())
-        .step(|| format!("mount device {} (outside /dev: needs Linux 6.15)", device.path.display()))
+    Ok(tree)
 }
+
+/// Name of the node there.
+pub(super) const SINGLE: &str = "node";
 
 fn map_owners(tree: &OwnedFd, map: Option<&IdMap>) -> Result<(), Error> {
     match map {

@@ -120,14 +120,19 @@ fn clone(plan: &Plan<'_>, control: &OwnedFd, childs: &OwnedFd) -> Result<Child, 
         .step(|| "clone the container's first process".into())
 }
 
-/// New namespaces that the child makes itself: the cgroup namespace once it is in its cgroup, and a time namespace whose
-/// clocks are to be set, which can be done only before anybody enters it; without offsets the child is born into it.
+/// New namespaces that are not part of the clone. The child makes them itself: the cgroup namespace once it is in its
+/// cgroup, which becomes the namespace's root; the IPC namespace once it is the container's root, which is to own
+/// `/dev/mqueue`. A time namespace whose clocks are to be set must not be entered before; without offsets the child is
+/// born into it.
 pub(super) fn later(plan: &Plan<'_>) -> Kinds {
     match has_offset_clocks(plan) {
-        true => Kinds::CGROUP | Kinds::TIME,
-        false => Kinds::CGROUP,
+        true => OWN_WORK | Kinds::TIME,
+        false => OWN_WORK,
     }
 }
+
+/// What the child makes at once when it is the container's root.
+pub(super) const OWN_WORK: Kinds = Kinds::CGROUP.with(Kinds::IPC);
 
 /// Whether there is a new time namespace with offsets.
 pub(super) fn has_offset_clocks(plan: &Plan<'_>) -> bool {

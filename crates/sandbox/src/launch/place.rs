@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
 use super::binds::filesystem;
+use super::devices::{Device, SINGLE};
 use super::mounts::{Mount, Source};
 use super::options::Options;
 use super::root::{DIRECTORY_MODE, Root, is_directory};
@@ -136,6 +137,19 @@ pub(super) fn place(root: &Root, mount: &Mount, made: &Made) -> Result<(), Error
         place_cgroups(mount, made)?;
     }
     Ok(())
+}
+
+/// Shows the one node of `tree` at the device's path. The kernel clones only what is attached, so the tree is put over
+/// the root, where no path leads to it, for that moment.
+pub(super) fn place_device(root: &Root, device: &Device, tree: &OwnedFd) -> Result<(), Error> {
+    let what = || format!("mount device {}", device.path.display());
+    let target = root.make_file(&device.path).step(what)?;
+    attach(tree, root.fd()).step(what)?;
+    let node = clone_tree(tree, Path::new(SINGLE), false, &Attributes::default()).step(what)?;
+    attach(node, target).step(what)?;
+    rustix::process::fchdir(tree).step(what)?;
+    unmount(".", UnmountFlags::DETACH).step(what)?;
+    rustix::process::chdir("/").step(what)
 }
 
 /// The mount point of a kernel file system must be what it seems: an image with `/proc` as a link is refused.
