@@ -15,8 +15,11 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// Parses comma-separated keys: a character, or `ctrl-` with a letter or one of `@ [ \ ] ^ _`.
+    /// Parses comma-separated keys: a character, or `ctrl-` with a letter or one of `@ [ \ ] ^ _`. Nothing is the default.
     pub(crate) fn parse(text: &str) -> Result<Keys, String> {
+        if text.is_empty() {
+            return Ok(Keys::default());
+        }
         let sequence = text.split(',').map(key).collect::<Option<Vec<u8>>>();
         match sequence {
             Some(sequence) => Ok(Keys { sequence, seen: 0 }),
@@ -84,7 +87,8 @@ mod tests {
             Keys::parse("a,ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_").unwrap().sequence,
             [97, 0, 27, 28, 29, 30, 31]
         );
-        for bad in ["", "ctrl-", "ctrl-1", "ab", "a,,b", "é"] {
+        assert_eq!(Keys::parse(""), Ok(Keys::default()));
+        for bad in ["ctrl-", "ctrl-1", "ab", "a,,b", "é"] {
             assert!(Keys::parse(bad).is_err(), "{bad}");
         }
     }
