@@ -9,8 +9,7 @@ use records::Durability;
 
 use crate::model::{HostConfig, Map, Status};
 use crate::monitor::protocol::{self, Answer, Request};
-use crate::plan::Plan;
-use crate::status::{self, Liveness, RunLock, RunStatus};
+use crate::status::{self, RunLock, RunStatus};
 use crate::table::{self, Container, Ended, Intent};
 use crate::verbs::{StartOptions, read_plan, spawn_monitor};
 use crate::{Engine, Error, ErrorKind, Result, clock, events, failpoint, tree};
@@ -145,9 +144,9 @@ impl Engine {
     }
 
     /// Records that a start failed; with `--rm` the container goes at once. The caller holds the run lock.
-    pub(crate) fn record_failed_start(&self, plan: &Plan, error: &Error) -> Result<()> {
-        self.remove_run(&plan.id);
-        let container = self.read(|connection| table::find(connection, &plan.id))?;
+    pub(crate) fn record_failed_start(&self, id: &str, error: &Error) -> Result<()> {
+        self.remove_run(id);
+        let container = self.read(|connection| table::find(connection, id))?;
         self.record_start_error(&container, failure_code(error), &error.message)
     }
 
@@ -215,11 +214,6 @@ impl Engine {
             }
         }
         settled
-    }
-
-    /// Looks at a run without settling it.
-    pub(crate) fn liveness(&self, container: &Container) -> Liveness {
-        status::liveness(self.paths(), &container.id)
     }
 }
 

@@ -63,7 +63,13 @@ impl Engine {
         let new = self.create_container(request, Intent::Running)?;
         let lock = new.run_lock.ok_or_else(|| Error::internal("a new container has no run lock"))?;
         failpoint::hit("run-recorded");
-        let plan = self.plan_with(&new.container, &new.image)?;
+        let plan = match self.plan_with(&new.container, &new.image) {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.record_failed_start(&new.container.id, &error)?;
+                return Err(error);
+            }
+        };
         let session = self.start_recorded(&plan, lock, options)?;
         Ok((Created { id: new.container.id, warnings: new.warnings }, session))
     }
@@ -94,7 +100,7 @@ impl Engine {
         match started {
             Ok(session) => Ok(options.attach.map(|_| session)),
             Err(error) => {
-                self.record_failed_start(plan, &error)?;
+                self.record_failed_start(&plan.id, &error)?;
                 drop(lock);
                 Err(error)
             }
