@@ -31,7 +31,8 @@ fn containers(env: &Env) -> Vec<String> {
 /// Whatever happened, the container can be removed and its name used again.
 fn manageable(env: &Env, failpoint: &str) {
     if containers(env).iter().any(|name| name == "cc") {
-        assert_eq!(env.ok(&["rm", "-f", "-v", "cc"]), "cc", "after {failpoint}");
+        // With --rm its monitor may be faster, which is no error.
+        env.ok(&["rm", "-f", "-v", "cc"]);
     }
     let again = env.kiste(&["run", "--rm", "--name", "cc", "busybox", "echo", "again"]);
     assert_eq!(again.ok(), "again", "after {failpoint}");

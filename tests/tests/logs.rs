@@ -142,7 +142,7 @@ fn a_full_disk_stops_nobody_and_is_told() {
     let small = env.path("small");
     std::fs::create_dir(&small).unwrap();
     let script = format!(
-        "mount -t tmpfs -o size=60m t {0} && export KISTE_ROOT={0}/root && $KISTE load <$IMAGE >/dev/null && \
+        "mount -t tmpfs -o size=100m t {0} && export KISTE_ROOT={0}/root && $KISTE load <$IMAGE >/dev/null && \
          $KISTE run --cgroup-parent={1} --name cc --log-opt max-size=500m busybox sh -c 'yes 0123456789012345678901234567890123456789 | head -c 80000000 >&2; echo done' 2>/dev/null; \
          code=$?; $KISTE ps -a --format '{{{{.Names}}}} {{{{.Status}}}}'; $KISTE rm -f cc >/dev/null; exit $code",
         small.display(),
