@@ -77,6 +77,13 @@ impl Error {
         self.hint = Some(hint.into());
         self
     }
+
+    /// The same error with a hint, where there is one.
+    #[must_use]
+    pub(crate) fn hinted_if(mut self, hint: Option<&str>) -> Self {
+        self.hint = hint.map(str::to_owned).or(self.hint);
+        self
+    }
 }
 
 impl fmt::Display for Error {
@@ -101,19 +108,20 @@ impl<T, E: fmt::Display> Context<T> for std::result::Result<T, E> {
 
 impl From<records::rusqlite::Error> for Error {
     fn from(cause: records::rusqlite::Error) -> Self {
-        Error::internal(format!("database: {cause}"))
+        let hint = records::hint(&cause);
+        Error::internal(format!("database: {cause}")).hinted_if(hint)
     }
 }
 
 impl From<image::store::Error> for Error {
     fn from(cause: image::store::Error) -> Self {
         use image::store::Error as E;
-        let message = cause.to_string();
-        match cause {
-            E::NotFound(_) => Error::not_found(message).hinted("`kiste images` lists the images that are here"),
-            E::Untrusted(_) | E::Invalid(_) | E::Platform(_) => Error::invalid(message),
-            E::Conflict(_) => Error::conflict(message),
-            _ => Error::internal(message),
-        }
+        let kind = match cause {
+            E::NotFound(_) => ErrorKind::NotFound,
+            E::Untrusted(_) | E::Invalid(_) | E::Platform(_) => ErrorKind::Invalid,
+            E::Conflict(_) => ErrorKind::Conflict,
+            _ => ErrorKind::Internal,
+        };
+        Error::new(kind, cause.to_string()).hinted_if(cause.hint())
     }
 }

@@ -152,7 +152,7 @@ impl Engine {
     fn open_records(&self) -> Result<Records> {
         make_directory(&self.paths.root)?;
         Records::open(&self.paths.database(), Durability::Process, &[image::store::SCHEMA, table::SCHEMA])
-            .map_err(|e| Error::internal(e.to_string()))
+            .map_err(|e| Error::internal(e.to_string()).hinted_if(e.hint()))
     }
 }
 

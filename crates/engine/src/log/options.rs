@@ -146,7 +146,7 @@ fn size(key: &str, value: &str) -> Result<u64> {
     };
     let number: f64 = digits.trim().parse().map_err(|_| bad(key, value))?;
     let bytes = number * factor as f64;
-    if bytes >= 1.0 && bytes < 1e15 { Ok(bytes as u64) } else { Err(bad(key, value)) }
+    if (1.0..1e15).contains(&bytes) { Ok(bytes as u64) } else { Err(bad(key, value)) }
 }
 
 fn boolean(value: &str) -> Option<bool> {

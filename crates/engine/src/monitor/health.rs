@@ -177,7 +177,7 @@ impl Monitor {
     pub(super) fn abort_probe(&mut self) {
         let Some(probe) = self.health.as_mut().and_then(|health| health.probe.take()) else { return };
         drop(linux::pidfd::send_signal(probe.pidfd.as_fd(), SIGKILL));
-        drop(waitid(WaitId::PidFd(probe.pidfd.as_fd()), WaitIdOptions::EXITED));
+        let _ = waitid(WaitId::PidFd(probe.pidfd.as_fd()), WaitIdOptions::EXITED);
     }
 }
 
@@ -204,6 +204,7 @@ fn begin_probe(paths: &Paths, id: &str, status: &RunStatus, timeout: Duration) -
 
 /// The probe process: runs the check in the container and ends with its exit code.
 fn probe(paths: &Paths, id: &str, status: &RunStatus, timeout: Duration, output: &OwnedFd) -> i32 {
+    super::shield::lower();
     let attempt = || -> Result<i32> {
         let plan = read_plan(paths, id)?;
         let test = plan.health.as_ref().map(|check| check.test.as_slice()).unwrap_or_default();
@@ -226,7 +227,7 @@ fn probe(paths: &Paths, id: &str, status: &RunStatus, timeout: Duration, output:
         Ok(await_end(&process.pidfd, timeout))
     };
     attempt().unwrap_or_else(|error| {
-        drop(rustix::io::write(output, error.message.as_bytes()));
+        let _ = rustix::io::write(output, error.message.as_bytes());
         NO_RESULT
     })
 }

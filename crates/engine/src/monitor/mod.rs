@@ -11,6 +11,7 @@ pub(crate) mod protocol;
 mod requests;
 mod restart;
 pub(crate) mod run;
+mod shield;
 mod stream;
 
 use std::fs;
@@ -106,6 +107,9 @@ pub fn main(paths: &Paths, id: &str) -> i32 {
 
 /// Becomes independent of the command that started us; its socket.
 fn settle() -> Result<OwnedFd> {
+    // Descriptors of the caller's caller: held open for weeks, they would block whoever waits for their end. We have
+    // opened none yet.
+    linux::process::close_range(3, i32::MAX).step(|| "close inherited descriptors".to_owned())?;
     let control =
         rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).step(|| "take the control socket".to_owned())?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
@@ -116,6 +120,7 @@ fn settle() -> Result<OwnedFd> {
     rustix::process::chdir("/").step(|| "change to /".to_owned())?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let _ = rustix::thread::set_name(c"kiste-monitor");
+    shield::remember();
     Ok(control)
 }
 
@@ -194,12 +199,14 @@ impl Monitor {
 
     /// Starts the container's process.
     fn start(&mut self, plan: &Plan) -> Result<()> {
+        shield::lower();
         let (run, streams) = run::begin(&self.paths, plan, self.console, &mut self.status)?;
         self.take_over(run, streams)?;
         self.status.status = Status::Running;
         self.status.started_at = clock::now();
         self.status.health = self.health.as_mut().map(Health::restart);
         self.write_status();
+        shield::raise();
         failpoint::hit("monitor-running");
         self.teller.tell("start", &[]);
         Ok(())
@@ -211,6 +218,7 @@ impl Monitor {
             status::read(&self.paths, &self.id).ok_or_else(|| Error::internal("the container's status is gone"))?;
         let (run, streams) = run::adopt(plan, &found)?;
         self.take_over(run, streams)?;
+        shield::raise();
         self.status = RunStatus { monitor_pid: std::process::id() as i32, ..found };
         if let (Some(health), Some(found)) = (&mut self.health, &self.status.health) {
             health.resume(found);

@@ -18,12 +18,15 @@ impl Monitor {
     pub(super) fn client(&mut self, id: u32) {
         match self.clients.request(id) {
             Some(request) => self.answer_request(id, request),
-            None if self.clients.is_gone(id) => {
-                if self.clients.remove(id) && self.run.is_some() {
-                    self.teller.tell("detach", &[]);
-                }
-            }
+            None if self.clients.is_gone(id) => self.client_gone(id),
             None => {}
+        }
+    }
+
+    fn client_gone(&mut self, id: u32) {
+        let was_attached = self.clients.remove(id);
+        if was_attached && self.run.is_some() {
+            self.teller.tell("detach", &[]);
         }
     }
 
