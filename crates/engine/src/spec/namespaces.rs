@@ -46,13 +46,13 @@ impl Engine {
         match userns::owner(&container.host)? {
             Owner::Host => Ok(Space::Host),
             Owner::Own => own_space(container),
-            Owner::Container(name) => self.joined_space(&name),
+            Owner::Container(name) => self.joined_space(&name, shared_with(&container.host, &name)),
         }
     }
 
     /// The user namespace of another container: its own, the host's, or the one that it joined itself.
-    fn joined_space(&self, name: &str) -> Result<Space> {
-        let (_, pid) = self.joined(name, "user namespace")?;
+    fn joined_space(&self, name: &str, what: &str) -> Result<Space> {
+        let (_, pid) = self.joined(name, what)?;
         let mut name = name.to_owned();
         for _ in 0..MAX_CHAIN {
             let container = self.read(|connection| table::find(connection, &name))?;
@@ -63,6 +63,17 @@ impl Engine {
             }
         }
         Err(Error::invalid(format!("container {name}: more than {MAX_CHAIN} containers join each other's namespaces")))
+    }
+}
+
+/// What a container asked to share with another one, for errors.
+fn shared_with(host: &HostConfig, name: &str) -> &'static str {
+    let asks = |mode: &str| mode.strip_prefix("container:") == Some(name);
+    match () {
+        () if asks(&host.network_mode) => "network namespace",
+        () if asks(&host.pid_mode) => "PID namespace",
+        () if asks(&host.ipc_mode) => "IPC namespace",
+        () => "user namespace",
     }
 }
 

@@ -202,23 +202,17 @@ impl Engine {
             message: format!("Error when allocating new name: {}", error.message),
             ..error
         })?;
-        let container = self.write(Durability::Power, |transaction| {
+        let (container, old) = self.write(Durability::Power, |transaction| {
             let mut container = table::find(transaction, name)?;
             if container.name == wanted {
                 return Err(Error::invalid("Renaming a container with the same name as its current name"));
             }
             table::set_name(transaction, &container.id, wanted)?;
-            wanted.clone_into(&mut container.name);
-            Ok((name_before(name, &container), container))
+            let old = std::mem::replace(&mut container.name, wanted.to_owned());
+            Ok((container, old))
         })?;
-        let (old, container) = container;
         self.container_event(&container, "rename", &[("oldName", format!("/{old}"))])
     }
-}
-
-/// The name that a rename's event tells; the caller may have named the container by its id.
-fn name_before(asked: &str, container: &Container) -> String {
-    if container.id.starts_with(asked) { container.id.clone() } else { asked.trim_start_matches('/').to_owned() }
 }
 
 /// Writes `container:ID` for the containers whose namespaces are joined, so that renaming them does no harm.
