@@ -38,8 +38,13 @@ impl Engine {
     }
 
     /// Removes directories of containers and volumes that no record names: what a killed `create` or `rm` left behind.
+    /// Images are the store's own business, which is told to look too.
     /// Does nothing while somebody makes a container.
     pub(crate) fn sweep(&self) -> Result<()> {
+        let images = self.images();
+        if images.has_leftovers() {
+            self.with_records(|records| Ok(images.sweep_leftovers(records)?))?;
+        }
         if !self.has_strays()? {
             return Ok(());
         }

@@ -132,7 +132,7 @@ impl Engine {
         let store = self.images();
         let id = self.write(records::Durability::Power, |transaction| {
             store.tag(transaction, name, reference)?;
-            Ok(store.resolve(transaction, reference)?.id)
+            Ok(store.id(transaction, reference)?)
         })?;
         self.image_event("tag", &id, reference)
     }
@@ -148,7 +148,7 @@ impl Engine {
             }
             Ok(usage)
         };
-        let id = self.read(|connection| Ok(store.resolve(connection, name)?.id))?;
+        let id = self.read(|connection| Ok(store.id(connection, name)?))?;
         let removed = self.with_records(|records| store.remove(records, name, force, usage))?;
         for line in &removed {
             match line {
