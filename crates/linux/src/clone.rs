@@ -71,7 +71,15 @@ impl Clone<'_> {
         }
         // SAFETY: `args` is a valid clone_args and outlives the call; without CLONE_VM the child has its own copy of
         // the memory; the process is single-threaded, so the copy is as usable as the original.
-        let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<Args>()) })?;
+        let pid = match check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<Args>()) }) {
+            // Seccomp profiles that cannot look into clone3's arguments pretend that it does not exist.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) && self.cgroup.is_none() => {
+                let flags = args.flags | args.exit_signal;
+                // SAFETY: as above; the third argument is where CLONE_PIDFD stores the descriptor.
+                check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) })?
+            }
+            other => other?,
+        };
         if pid == 0 {
             exit(body());
         }
@@ -87,8 +95,10 @@ pub fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Whether the process has one thread only. `unshare(CLONE_THREAD)` changes nothing and fails with EINVAL otherwise.
+/// Whether the process has one thread only. `unshare(CLONE_THREAD)` changes nothing and fails with EINVAL otherwise; a
+/// seccomp filter that forbids it leaves the question open, and whoever is filtered has asked before.
 pub fn single_threaded() -> bool {
     // SAFETY: no memory is passed, and the flag has no effect but the check.
-    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
+    let asked = check(unsafe { libc::unshare(libc::CLONE_THREAD) }.into());
+    !asked.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
 }

@@ -27,6 +27,39 @@ fn range(first: RawFd, last: RawFd, flags: libc::c_uint) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
 }
 
+/// Where the process's command line is in its memory: what `ps` shows of it.
+pub struct Title {
+    start: usize,
+    length: usize,
+}
+
+impl Title {
+    /// Asks the kernel; the host's `/proc` must still be there.
+    pub fn find() -> io::Result<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        // After the command's name, which may hold anything: fields 3 (state) and on; 48 and 49 are the area (proc(5)).
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let mut area = fields.skip(45).map(|field| field.parse::<usize>().unwrap_or(0));
+        match (area.next(), area.next()) {
+            (Some(start), Some(end)) if start != 0 && end > start => Ok(Self { start, length: end - start }),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Overwrites it, for a copied process that must not show its maker's arguments.
+    pub fn set(&self, text: &str) {
+        let length = text.len().min(self.length - 1);
+        // SAFETY: the kernel put the arguments' strings there when it executed the program, on the writable stack, and
+        // never moves them; no Rust reference to them exists (std copies arguments when asked). The copy of a process
+        // has the same layout. The last byte stays zero.
+        unsafe {
+            let start = std::ptr::with_exposed_provenance_mut::<u8>(self.start);
+            std::ptr::write_bytes(start, 0, self.length);
+            std::ptr::copy_nonoverlapping(text.as_ptr(), start, length);
+        }
+    }
+}
+
 /// Scheduling attributes as `sched_setattr(2)` takes them; times in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scheduling {

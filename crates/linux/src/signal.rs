@@ -59,6 +59,12 @@ impl AsFd for SignalFd {
     }
 }
 
+/// Sends a signal by its number, real-time ones included, to the process `pid`.
+pub fn send(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::kill(pid, signal) }.into()).map(drop)
+}
+
 /// Ignores a signal from now on.
 pub fn ignore(signal: i32) {
     // SAFETY: SIG_IGN runs no code of ours.

@@ -157,22 +157,36 @@ fn terminal_is_a_real_one() {
 #[test]
 fn init_reaps_orphans_and_ends_as_the_program() {
     // The orphan ends before the list is made; nobody but PID 1 can have reaped it.
-    let script = "(sh -c 'sleep 0 & exec sleep 0' &) ; sleep 0.2; ps; exit 7";
-    let ended = Container::sh(script).set("/init", json!(true)).run();
-    assert_eq!(ended.code, 7, "{}", ended.err);
-    assert!(ended.out.contains("{kiste-init}") && !ended.out.contains("Z"), "{}", ended.out);
+    let script = "(sh -c 'sleep 0 & exec sleep 0' &) ; sleep 0.2; ps; grep Seccomp: /proc/1/status; exit 7";
+    for no_new_privs in [true, false] {
+        let container = Container::sh(script)
+            .set("/init", json!(true))
+            .set("/default_seccomp", json!(true))
+            .set("/spec/process/noNewPrivileges", json!(no_new_privs));
+        let ended = container.run();
+        assert_eq!(ended.code, 7, "{}", ended.err);
+        assert!(ended.out.contains("1 root     kiste-init\n") && !ended.out.contains(" Z "), "{}", ended.out);
+        assert!(ended.out.contains("Seccomp:\t2"), "{}", ended.out);
+    }
+}
+
+#[test]
+fn init_reports_what_is_wrong_with_the_program() {
+    let container = Container::new(&["nosuch"]).set("/init", json!(true));
+    container.run().fails(127, "executable file not found in $PATH");
 }
 
 #[test]
 fn init_hands_signals_on() {
     let container =
-        Container::sh("trap 'exit 9' TERM; touch /ready; while :; do sleep 0.01; done").set("/init", json!(true));
+        Container::sh("trap 'exit 9' 37; touch /ready; while :; do sleep 0.01; done").set("/init", json!(true));
     let running = container.start();
     let ready = running.container.upper().join("ready");
     while !ready.exists() {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    running.signal(Signal::TERM);
+    // SIGRTMIN+3, with which systemd is stopped.
+    linux::signal::send(running.pid, 37).unwrap();
     assert_eq!(running.wait().code, 9);
 }
 
@@ -245,4 +259,21 @@ fn host_namespaces_with_an_own_user_namespace() {
     let output = container.run().output();
     let own = namespaces("/proc/self");
     assert!(output.contains(&own[4]) && output.contains(&own[3]), "{output}");
+}
+
+#[test]
+fn a_container_cannot_look_into_a_process_that_joins_it() {
+    // CVE-2016-9962: PID 1 looks at every process that it can see, all the time.
+    let spy = "while :; do for p in /proc/[0-9]*; do readlink $p/exe; readlink $p/cwd; readlink $p/root; \
+               for f in $p/fd/*; do readlink $f; done; cat $p/environ; done; done 2>/dev/null > /log";
+    for host in [false, true] {
+        let container = Container::sh(spy).set("/exec", json!(vec![process(&["true"]); 40])).set("/kill", json!(true));
+        let container = if host { container.host_user() } else { container };
+        assert_eq!(container.run().err.matches("exec 0 in").count(), 40);
+        let seen = std::fs::read_to_string(container.upper().join("log")).unwrap();
+        assert!(seen.contains("/bin/busybox"), "the spy saw nothing");
+        for secret in ["sandbox-try", "CARGO", "job.json", "/sys/fs/cgroup"] {
+            assert!(!seen.contains(secret), "{secret} was seen");
+        }
+    }
 }

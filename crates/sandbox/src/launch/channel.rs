@@ -1,6 +1,7 @@
 //! What parent and child tell each other while a process is being made: a few typed messages over one pair of sockets.
 //! The child's end is closed by a successful `execve`, which is how the parent learns of it.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::step::Step;
@@ -123,7 +124,12 @@ pub(super) fn fail(socket: &OwnedFd, error: &Error) {
 
 /// Parent: the child's next report; its failure as an error.
 pub(super) fn receive(socket: &OwnedFd) -> Result<Report, Error> {
-    let received = linux::socket::receive(socket, LIMIT).step(|| "hear from the child".into())?;
+    // A child that ends without having read all of our messages resets the connection once; what it said is still there.
+    let received = match linux::socket::receive(socket, LIMIT) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => linux::socket::receive(socket, LIMIT),
+        other => other,
+    };
+    let received = received.step(|| "hear from the child".into())?;
     let Some((message, fds)) = received else { return Ok(Report::Gone) };
     let number = |at: usize| message.get(at..at + 4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
     let text = || String::from_utf8_lossy(&message[1..]).into_owned();

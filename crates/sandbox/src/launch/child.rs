@@ -111,7 +111,7 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     channel::wait_go(socket);
     if plan.launch.init {
         privileges::load(filter)?;
-        init::run(|| guarded(socket, || Err(program.execute())))?;
+        init::run(plan.title.as_ref(), || guarded(socket, || Err(program.execute())))?;
     }
     finish(&program, filter)
 }
@@ -160,6 +160,7 @@ fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
         place::place_device(&root, device, &node)?;
     }
     hide(plan, covers, &root)?;
+    place::propagate(&root, plan.linux.rootfs_propagation().as_deref())?;
     Ok(root)
 }
 

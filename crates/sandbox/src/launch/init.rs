@@ -4,19 +4,24 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use linux::clone::{Clone, exit};
+use linux::process::Title;
 use linux::signal::{self, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use rustix::process::{WaitOptions, WaitStatus, wait};
 
 use super::Error;
 use super::step::Step;
 
 /// Becomes PID 1's loop; `program` runs in the child and ends by executing the container's program, or with a code.
-pub(super) fn run(program: impl FnOnce() -> i32) -> Result<std::convert::Infallible, Error> {
+/// `title` hides the maker's command line.
+pub(super) fn run(title: Option<&Title>, program: impl FnOnce() -> i32) -> Result<std::convert::Infallible, Error> {
     let all: Vec<i32> = (1..=signal::MAX).filter(|number| !SYNCHRONOUS.contains(number)).collect();
     let signals = linux::signalfd(&all).step(|| "init: watch signals".into())?;
     let child = Clone::default().spawn(|| in_foreground(program)).step(|| "init: start the program".into())?;
     let _ = rustix::thread::set_name(c"kiste-init");
+    if let Some(title) = title {
+        title.set("kiste-init");
+    }
     let keep = signals.as_fd().as_raw_fd();
     // The descriptors' owners are never used again: this process only loops and exits.
     let _ = linux::process::close_range(0, keep - 1);
@@ -44,16 +49,11 @@ fn serve(signals: &SignalFd, child: i32) -> ! {
         while let Ok(Some(received)) = signals.read() {
             match received.signal {
                 libc::SIGCHLD => {}
-                number => forward(child, number),
+                // A program that has just ended is no error.
+                number => drop(signal::send(child, number)),
             }
         }
         reap(child);
-    }
-}
-
-fn forward(child: i32, number: i32) {
-    if let (Some(pid), Some(signal)) = (Pid::from_raw(child), Signal::from_named_raw(number)) {
-        let _ = kill_process(pid, signal);
     }
 }
 

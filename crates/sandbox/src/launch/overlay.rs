@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use linux::mount::{Attributes, attr, clone_tree};
-use oci_spec::runtime::Linux;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -133,13 +132,8 @@ pub(super) fn not_mappable(what: &str, path: &Path, error: &io::Error) -> Error 
 }
 
 /// A directory as the root, bind-mounted with everything below it.
-pub(super) fn directory(path: &Path, linux: &Linux, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
-    let propagation = match linux.rootfs_propagation().as_deref() {
-        Some("shared" | "rshared") => libc::MS_SHARED,
-        Some("slave" | "rslave") => libc::MS_SLAVE,
-        _ => libc::MS_PRIVATE,
-    };
-    let attributes = Attributes { propagation, ..Attributes::default() };
+pub(super) fn directory(path: &Path, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+    let attributes = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
     let tree = clone_tree(CWD, path, true, &attributes).step(|| format!("mount {} as root", path.display()))?;
     if let Some(map) = map {
         linux::mount::set_attributes(&tree, false, &map.attributes())

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use linux::clone::{Child, Clone};
 use linux::namespace::Kinds;
-use oci_spec::runtime::{Linux, Process};
+use linux::process::Title;
+use oci_spec::runtime::{Linux, Process, Spec};
 use rustix::fs::{FileType, Mode};
 use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
@@ -31,6 +32,8 @@ pub(super) struct Plan<'a> {
     /// Those of `devices` that are not on our `/dev`.
     pub(super) single_devices: Vec<Device>,
     pub(super) entry: Option<Entry>,
+    /// Where the built-in init hides its maker's command line; without it, it just shows.
+    pub(super) title: Option<Title>,
 }
 
 impl<'a> Plan<'a> {
@@ -44,7 +47,9 @@ impl<'a> Plan<'a> {
         let namespaces = Namespaces::new(linux)?;
         check_propagation(&mounts, namespaces.own_user())?;
         check_empty(&launch.state)?;
-        Ok(Self { launch, linux, process, namespaces, mounts, devices, single_devices, entry })
+        unsupported(launch.spec, linux, process)?;
+        let title = launch.init.then(|| Title::find().ok()).flatten();
+        Ok(Self { launch, linux, process, namespaces, mounts, devices, single_devices, entry, title })
     }
 
     /// How many descriptors the parent hands over: the root, what hides paths, the mounts that it makes, the devices
@@ -52,6 +57,24 @@ impl<'a> Plan<'a> {
     pub(super) fn handed_over(&self) -> usize {
         let mounts = self.mounts.iter().filter(|mount| mount.source.outside()).count();
         1 + Covers::COUNT + mounts + self.single_devices.len()
+    }
+}
+
+/// What the configuration may ask for and nobody here carries out is refused, not ignored.
+fn unsupported(spec: &Spec, linux: &Linux, process: &Process) -> Result<(), Error> {
+    let wanted = [
+        ("hooks", spec.hooks().is_some()),
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        ("linux.memoryPolicy", linux.memory_policy().is_some()),
+        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
+        ("linux.mountLabel", linux.mount_label().as_ref().is_some_and(|label| !label.is_empty())),
+        ("process.apparmorProfile", process.apparmor_profile().as_ref().is_some_and(|profile| !profile.is_empty())),
+        ("process.selinuxLabel", process.selinux_label().as_ref().is_some_and(|label| !label.is_empty())),
+        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
+    ];
+    match wanted.iter().find(|(_, present)| *present) {
+        None => Ok(()),
+        Some((field, _)) => Err(Error::Invalid(format!("{field} in the configuration is not supported"))),
     }
 }
 
@@ -258,7 +281,7 @@ fn prepare(plan: &Plan<'_>, map: Option<&IdMap>) -> Result<Vec<OwnedFd>, Error> 
 fn root(plan: &Plan<'_>, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
     match &plan.launch.rootfs {
         Rootfs::Overlay { lower, upper, work, .. } => overlay::overlay(lower, upper, work, &plan.launch.state, map),
-        Rootfs::Directory(path) => overlay::directory(path, plan.linux, map),
+        Rootfs::Directory(path) => overlay::directory(path, map),
     }
 }
 

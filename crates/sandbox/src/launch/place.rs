@@ -256,6 +256,21 @@ pub(super) fn make_root_readonly(root: &Root) -> Result<(), Error> {
     set_attributes(root.fd(), false, &attributes).step(|| "make the root file system read-only".into())
 }
 
+/// How later mounts inside spread between the container and mount namespaces made in it (`rootfsPropagation`). Towards
+/// the host nothing spreads but what a bind mount says for itself.
+pub(super) fn propagate(root: &Root, word: Option<&str>) -> Result<(), Error> {
+    let (propagation, recursive) = match word {
+        None | Some("" | "private" | "rprivate" | "slave" | "rslave") => return Ok(()),
+        Some("shared") => (libc::MS_SHARED, false),
+        Some("rshared") => (libc::MS_SHARED, true),
+        Some("unbindable") => (libc::MS_UNBINDABLE, false),
+        Some("runbindable") => (libc::MS_UNBINDABLE, true),
+        Some(other) => return Err(Error::Invalid(format!("linux.rootfsPropagation: unknown value {other:?}"))),
+    };
+    let attributes = Attributes { propagation, ..Attributes::default() };
+    set_attributes(root.fd(), recursive, &attributes).step(|| "set the root's propagation".into())
+}
+
 /// Makes the working directory (as the container's root user, as other engines do) where it is missing.
 pub(super) fn make_workdir(root: &Root, path: &Path) -> Result<(), Error> {
     let what = || format!("make working directory {}", path.display());
