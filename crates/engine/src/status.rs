@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
@@ -96,8 +97,15 @@ pub fn write(paths: &Paths, id: &str, status: &RunStatus) -> Result<()> {
     let directory = paths.container_state(id);
     let new = directory.join("status.json.new");
     let json = serde_json::to_vec(status).step(|| format!("encode the status of {id}"))?;
-    fs::write(&new, json).step(|| format!("write {}", new.display()))?;
+    write_private(&new, &json).step(|| format!("write {}", new.display()))?;
     fs::rename(&new, directory.join("status.json")).step(|| format!("rename {}", new.display()))
+}
+
+/// Writes a file that only its owner may read: a plan has the container's environment, secrets included.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(bytes)
 }
 
 /// When a process started, in clock ticks since boot; none if it does not live (a zombie does not).

@@ -129,11 +129,15 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 /// Replaces `LOG.1` by `LOG.1.gz`; at every moment at least one of them is whole.
 fn compress(full: &Path) -> io::Result<()> {
     let (target, new) = (with_suffix(full, ".gz"), with_suffix(full, ".gz.new"));
-    let mut encoder = flate2::write::GzEncoder::new(File::create(&new)?, flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(create(&new)?, flate2::Compression::fast());
     io::copy(&mut File::open(full)?, &mut encoder)?;
     encoder.finish()?;
     fs::rename(&new, &target)?;
     fs::remove_file(full)
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(path)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

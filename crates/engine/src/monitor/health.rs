@@ -236,10 +236,11 @@ fn probe(paths: &Paths, id: &str, status: &RunStatus, timeout: Duration, output:
 fn await_end(pidfd: &OwnedFd, timeout: Duration) -> i32 {
     let limit = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
     let mut ended = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
-    if !matches!(poll(&mut ended, Some(&limit)), Ok(1..)) {
+    let in_time = matches!(poll(&mut ended, Some(&limit)), Ok(1..));
+    if !in_time {
         drop(linux::pidfd::send_signal(pidfd.as_fd(), SIGKILL));
-        return NO_RESULT;
     }
+    // Reaped in any case: the container's pid namespace does not end before all its processes are.
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).ok().flatten();
-    status.and_then(|status| status.exit_status()).unwrap_or(NO_RESULT)
+    status.filter(|_| in_time).and_then(|status| status.exit_status()).unwrap_or(NO_RESULT)
 }

@@ -198,7 +198,7 @@ fn write_plan(paths: &Paths, plan: &Plan) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).step(step),
         _ => {}
     }
-    fs::write(&path, json).step(step)
+    status::write_private(&path, &json).step(step)
 }
 
 /// Starts a monitor and hands it the run lock; its socket, on which its first answer will come.
