@@ -88,7 +88,7 @@ impl Engine {
         let directory = self.paths().container_state(&container.id);
         let json = serde_json::to_vec(&plan).step(|| "encode the plan".to_owned())?;
         let new = directory.join("plan.json.new");
-        std::fs::write(&new, json)
+        crate::status::write_private(&new, &json)
             .and_then(|()| std::fs::rename(&new, directory.join("plan.json")))
             .step(|| format!("write {}", new.display()))
     }
