@@ -147,7 +147,7 @@ impl Container {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let mut job = self.job.clone();
-        job["cgroup"] = json!(format!("/kiste-test-{}-{number}/x", std::process::id()));
+        job["cgroup"] = json!(format!("/kiste-test-launch-{}-{number}", std::process::id()));
         let path = self.directory.path().join("job.json");
         fs::write(&path, job.to_string()).unwrap();
         let mut command = Command::new(program());
