@@ -199,7 +199,7 @@ impl Engine {
         linux.set_devices((!nodes.is_empty()).then_some(nodes));
         linux.set_cgroups_path(Some(cgroup_path(&host.cgroup_parent, &container.id).into()));
         linux.set_sysctl(
-            Some(security::sysctls(host).into_iter().collect())
+            Some(security::sysctls(host, last_group(space)).into_iter().collect())
                 .filter(|all: &std::collections::HashMap<_, _>| !all.is_empty()),
         );
         let (masked, read_only) = defaults::paths(host);
@@ -222,6 +222,16 @@ impl Engine {
 pub(crate) fn cgroup_path(parent: &str, id: &str) -> String {
     let parent = if parent.is_empty() { "/kiste".to_owned() } else { crate::request::mounts::clean(parent) };
     format!("{}/{id}", parent.trim_end_matches('/'))
+}
+
+/// The highest group that has a number in the container; of a joined namespace the range that every container has.
+fn last_group(space: &Space) -> u32 {
+    match space {
+        // The kernel's own limit of the parameter this is for (include/net/ping.h).
+        Space::Host => i32::MAX.unsigned_abs(),
+        Space::Own(_, groups) => groups.iter().map(|range| range.container_id() + range.size() - 1).max().unwrap_or(0),
+        Space::Joined(_) => userns::RANGE - 1,
+    }
 }
 
 /// How the root's mounts propagate: as freely as the freest of the container's mounts needs.

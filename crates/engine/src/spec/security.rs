@@ -161,13 +161,19 @@ pub(crate) fn check_sysctls(host: &HostConfig) -> Result<()> {
     Ok(())
 }
 
-/// The container's kernel parameters: those asked for, and that ports below 1024 need no privilege in a network
-/// namespace of its own (Docker's default), since programs do not run as root there.
-pub(crate) fn sysctls(host: &HostConfig) -> Map<String> {
-    const PORTS: &str = "net.ipv4.ip_unprivileged_port_start";
+/// The container's kernel parameters: those asked for and, in a network namespace of its own, Docker's defaults: ports
+/// below 1024 need no privilege, and every group (up to `last_group` of the container) may ping, so that neither needs a
+/// capability.
+pub(crate) fn sysctls(host: &HostConfig, last_group: u32) -> Map<String> {
     let mut all = host.sysctls.clone();
     if host.network_mode != "host" && !host.network_mode.starts_with("container:") {
-        all.entry(PORTS.to_owned()).or_insert_with(|| "0".to_owned());
+        let defaults = [
+            ("net.ipv4.ip_unprivileged_port_start", "0".to_owned()),
+            ("net.ipv4.ping_group_range", format!("0 {last_group}")),
+        ];
+        for (name, value) in defaults {
+            all.entry(name.to_owned()).or_insert(value);
+        }
     }
     all
 }
