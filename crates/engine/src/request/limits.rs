@@ -47,6 +47,17 @@ fn check_memory(host: &HostConfig) -> Result<()> {
     })
 }
 
+/// Drops a limit of swap that this kernel cannot keep; Docker's warning about it.
+pub(crate) fn drop_unkept_swap(host: &mut HostConfig, is_kept: impl FnOnce() -> bool) -> Option<String> {
+    if host.memory_swap <= 0 || is_kept() {
+        return None;
+    }
+    host.memory_swap = -1;
+    let warning = "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited \
+        without swap.";
+    Some(warning.to_owned())
+}
+
 fn check_cpu(host: &HostConfig) -> Result<()> {
     let nano = host.nano_cpus;
     ensure(nano == 0 || host.cpu_period == 0, || {
@@ -165,6 +176,16 @@ mod tests {
         assert!(refused(|h| h.cpuset_cpus = "4000".to_owned()).starts_with("Requested CPUs are not available"));
         assert!(refused(|h| h.blkio_weight = 5).starts_with("Range of blkio weight"));
         assert!(refused(|h| h.oom_score_adj = 2000).starts_with("Invalid value 2000"));
+    }
+
+    #[test]
+    fn swap_is_limited_only_where_it_is_counted() {
+        let limited = HostConfig { memory: 64 << 20, memory_swap: 128 << 20, ..HostConfig::default() };
+        let mut host = limited.clone();
+        assert_eq!(drop_unkept_swap(&mut host, || true), None);
+        assert_eq!(host, limited);
+        assert!(drop_unkept_swap(&mut host, || false).unwrap().contains("without swap"));
+        assert_eq!((host.memory, host.memory_swap), (64 << 20, -1));
     }
 
     #[test]

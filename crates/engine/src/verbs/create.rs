@@ -10,7 +10,7 @@ use records::Durability;
 
 use crate::model::{Config, CreateRequest, Created, HostConfig};
 use crate::request::mounts::{Lookup, Resolved};
-use crate::request::{defaults, files, merge, mounts, names, platform, validate};
+use crate::request::{defaults, files, limits, merge, mounts, names, platform, validate};
 use crate::spec::{security, userns};
 use crate::status::RunLock;
 use crate::table::{Container, Intent};
@@ -50,6 +50,7 @@ impl Engine {
             Intent::Running => Some(RunLock::take(self.paths(), &container.id)?),
             _ => None,
         };
+        warnings.extend(limits::drop_unkept_swap(&mut container.host, sandbox::cgroup::accounts_swap));
         let architecture = image.config.architecture().to_string();
         warnings.extend(platform::check(&container.image, request.platform.as_deref(), &architecture)?);
         let mut made = Undo::default();
