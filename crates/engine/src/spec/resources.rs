@@ -31,7 +31,8 @@ fn memory(host: &HostConfig) -> LinuxMemory {
     let mut memory = LinuxMemory::default();
     memory.set_limit(given(host.memory));
     memory.set_reservation(given(host.memory_reservation));
-    memory.set_swap(given(host.memory_swap));
+    // "Unlimited" needs no file where swap is not counted.
+    memory.set_swap(given(host.memory_swap).filter(|swap| *swap != -1 || sandbox::cgroup::accounts_swap()));
     memory.set_swappiness(host.memory_swappiness.and_then(|value| u64::try_from(value).ok()));
     memory.set_disable_oom_killer(host.oom_kill_disable.filter(|disable| *disable));
     memory
