@@ -4,7 +4,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use kiste_tests::{Env, Output, wait_until};
+use kiste_tests::{Env, Output, finish, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Names from the engine's table.
@@ -18,7 +18,9 @@ fn failpoints() -> Vec<&'static str> {
 }
 
 fn with_failpoint(env: &Env, failpoint: &str, arguments: &[&str]) -> Output {
-    let output = env.kiste_with_env(arguments, "KISTE_FAILPOINT", failpoint);
+    let mut command = env.command(arguments);
+    command.env("KISTE_FAILPOINT", failpoint).env("KISTE_FAILPOINT_LOG", env.path("failpoints"));
+    let output = finish(&mut command, None, Duration::from_secs(60));
     let expected = output.status.signal() == Some(9) || matches!(output.code(), 0 | 1 | 125 | 137 | 255);
     assert!(expected && !output.stderr.contains("panicked"), "at {failpoint}: {output:#?}");
     output
@@ -26,6 +28,15 @@ fn with_failpoint(env: &Env, failpoint: &str, arguments: &[&str]) -> Output {
 
 fn containers(env: &Env) -> Vec<String> {
     env.ok(&["ps", "-a", "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
+}
+
+/// Panics unless the tests of a scenario died at each of these steps: else they would prove nothing about them.
+fn reached(env: &Env, prefixes: &[&str]) {
+    let log = std::fs::read_to_string(env.path("failpoints")).unwrap_or_default();
+    let died: Vec<&str> = log.lines().collect();
+    let concerned = failpoints().into_iter().filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+    let missed: Vec<&str> = concerned.filter(|name| !died.contains(name)).collect();
+    assert!(missed.is_empty(), "never reached: {missed:?}");
 }
 
 /// Whatever happened, the container can be removed and its name used again.
@@ -54,6 +65,22 @@ fn killed_while_a_detached_container_starts() {
         }
         manageable(&env, failpoint);
     }
+    reached(&env, &["create-", "start-p", "start-m", "start-h", "monitor-"]);
+}
+
+#[test]
+fn killed_while_starting_again() {
+    let env = Env::with_busybox();
+    for failpoint in failpoints() {
+        env.ok(&["run", "--name", "cc", "busybox", "sh", "-c", "test -e /second && sleep 60; touch /second"]);
+        let output = with_failpoint(&env, failpoint, &["start", "cc"]);
+        assert_eq!(containers(&env), ["cc"], "at {failpoint}");
+        if output.code() == 0 {
+            assert!(["running", "exited"].contains(&env.status("cc").as_str()), "at {failpoint}");
+        }
+        manageable(&env, failpoint);
+    }
+    reached(&env, &["start-", "monitor-"]);
 }
 
 #[test]
@@ -66,6 +93,7 @@ fn killed_while_a_container_runs_to_its_end() {
         }
         manageable(&env, failpoint);
     }
+    reached(&env, &["create-", "monitor-", "exit-"]);
 }
 
 #[test]
@@ -76,6 +104,7 @@ fn killed_while_a_container_removes_itself() {
         manageable(&env, failpoint);
         assert_eq!(env.ok(&["volume", "ls", "-q"]), "", "at {failpoint}");
     }
+    reached(&env, &["exit-seen", "remove-"]);
 }
 
 #[test]
@@ -84,7 +113,9 @@ fn killed_while_stopping() {
     for failpoint in failpoints() {
         let started = with_failpoint(&env, failpoint, &["run", "-d", "--name", "cc", "busybox", "sleep", "60"]);
         if started.code() == 0 {
-            let output = with_failpoint(&env, failpoint, &["stop", "-t", "0", "cc"]);
+            // The program does not listen to SIGTERM, so that both signals are needed.
+            let seconds = if failpoint.starts_with("stop-") { "1" } else { "0" };
+            let output = with_failpoint(&env, failpoint, &["stop", "-t", seconds, "cc"]);
             assert_eq!(containers(&env), ["cc"], "at {failpoint}");
             if output.code() == 0 {
                 assert_eq!(env.status("cc"), "exited", "acknowledged, yet it runs: {failpoint}");
@@ -92,6 +123,7 @@ fn killed_while_stopping() {
         }
         manageable(&env, failpoint);
     }
+    reached(&env, &["stop-"]);
 }
 
 #[test]
@@ -107,6 +139,7 @@ fn killed_while_removing() {
         }
         manageable(&env, failpoint);
     }
+    reached(&env, &["remove-"]);
 }
 
 fn kill_monitors(env: &Env) {

@@ -1,6 +1,7 @@
 //! Places at which a test can make the process die as if by `kill -9`, to prove that nothing is lost or leaked
 //! whichever step is the last. `KISTE_FAILPOINT=NAME` dies at the first hit of that place, `NAME:N` at the N-th.
-//! Without the variable a hit costs one comparison.
+//! Without the variable a hit costs one comparison. `KISTE_FAILPOINT_LOG=FILE` gets a line with the name before the
+//! end, so that a test can tell that it was reached.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +47,10 @@ pub fn hit(name: &'static str) {
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
     let Some(armed) = ARMED.get_or_init(read_environment) else { return };
     if armed.name == name && armed.hits.fetch_add(1, Ordering::Relaxed) + 1 == armed.at {
+        if let Some(file) = std::env::var_os("KISTE_FAILPOINT_LOG") {
+            let log = std::fs::File::options().create(true).append(true).open(file);
+            let _ = log.and_then(|mut log| std::io::Write::write_all(&mut log, format!("{name}\n").as_bytes()));
+        }
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 }
