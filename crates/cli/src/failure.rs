@@ -29,7 +29,7 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 impl Failure {
     /// An error with exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Failure { code: 1, message: message.into(), hint: None, footer: None }
+        Failure { code: 1, message: engine::plain(message.into()), hint: None, footer: None }
     }
 
     /// An end with `code` about which nothing more is said.

@@ -1,5 +1,7 @@
 //! What clap's parser complains about, said in Docker's words, which scripts and people know.
 
+use std::num::IntErrorKind;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
@@ -30,8 +32,7 @@ fn flag_message(command: &Command, error: &clap::Error) -> String {
         }
         ErrorKind::InvalidValue if value.is_empty() => format!("flag needs an argument: {}", long(&flag)),
         ErrorKind::ValueValidation => {
-            let cause =
-                std::error::Error::source(error).map_or_else(|| "invalid value".to_owned(), ToString::to_string);
+            let cause = cause(error, &value);
             match find(command, &flag) {
                 Some(arg) if !arg.is_positional() => {
                     format!("invalid argument {value:?} for \"{}\" flag: {cause}", both(arg))
@@ -42,6 +43,21 @@ fn flag_message(command: &Command, error: &clap::Error) -> String {
         ErrorKind::InvalidUtf8 => "invalid UTF-8 in an argument".to_owned(),
         _ => first_line(error),
     }
+}
+
+/// Why a value is refused: the parser's own words, or for a number Go's, as Docker prints them.
+fn cause(error: &clap::Error, value: &str) -> String {
+    let Some(source) = std::error::Error::source(error) else { return "invalid value".to_owned() };
+    let text = source.to_string();
+    let number = source.downcast_ref::<std::num::ParseIntError>().map(std::num::ParseIntError::kind);
+    let reason = match number {
+        Some(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => "value out of range",
+        Some(_) => "invalid syntax",
+        // clap's words for a number that its type cannot hold: `65536 is not in 0..=65535`.
+        None if text.starts_with(&format!("{value} is not in ")) => "value out of range",
+        None => return text,
+    };
+    format!("strconv.ParseInt: parsing {value:?}: {reason}")
 }
 
 /// clap's own words, in one line and without its `error: `.

@@ -43,7 +43,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind` that says `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), hint: None }
+        Error { kind, message: plain(message.into()), hint: None }
     }
 
     /// An [`ErrorKind::Invalid`] error.
@@ -94,6 +94,19 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// A message in which system errors read as strerror(3) has them, in lower case: without Rust's `(os error 2)`.
+pub fn plain(mut message: String) -> String {
+    while let Some(end) = message.find(" (os error ") {
+        let Some(length) = message[end..].find(')') else { break };
+        message.replace_range(end..=end + length, "");
+        let start = message[..end].rfind(": ").map_or(0, |colon| colon + 2);
+        if let Some(first) = message[start..end].chars().next() {
+            message.replace_range(start..start + first.len_utf8(), &first.to_lowercase().to_string());
+        }
+    }
+    message
+}
+
 /// Names the step that a lower layer's error happened in.
 pub trait Context<T> {
     /// Turns any error into an [`ErrorKind::Internal`] one: `STEP: CAUSE`.
@@ -123,5 +136,20 @@ impl From<image::store::Error> for Error {
             _ => ErrorKind::Internal,
         };
         Error::new(kind, cause.to_string()).hinted_if(cause.hint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_errors_read_as_everywhere_else() {
+        let error = std::io::Error::from(rustix::io::Errno::NOENT);
+        let text = plain(format!("open /x: {error}; hint"));
+        assert_eq!(text, "open /x: no such file or directory; hint");
+        assert_eq!(plain("no (os error".to_owned()), "no (os error");
+        assert_eq!(plain("É (os error 1): B (os error 2)".to_owned()), "é: b");
+        assert_eq!(Error::internal(error.to_string()).message, "no such file or directory");
     }
 }

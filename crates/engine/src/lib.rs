@@ -34,7 +34,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use records::rusqlite::{Connection, Transaction};
 use records::{Durability, Records};
 
-pub use error::{Context, Error, ErrorKind, Result};
+pub use error::{Context, Error, ErrorKind, Result, plain};
 pub use session::Session;
 pub use verbs::*;
 

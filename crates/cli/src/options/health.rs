@@ -59,11 +59,20 @@ impl Health {
             start_interval: self.health_start_interval.unwrap_or(0),
             retries: self.health_retries.unwrap_or(0),
         };
+        let numbers = [
+            ("interval", given.interval),
+            ("timeout", given.timeout),
+            ("start-period", given.start_period),
+            ("start-interval", given.start_interval),
+            ("retries", given.retries),
+        ];
+        if let Some((name, _)) = numbers.iter().find(|(_, value)| *value < 0) {
+            return Err(invalid(format!("--health-{name} cannot be negative")));
+        }
         let any = given != Healthcheck::default();
         match (self.no_healthcheck, any) {
             (true, true) => Err(invalid("--no-healthcheck conflicts with --health-* options")),
             (true, false) => Ok(Some(Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() })),
-            (false, true) if given.retries < 0 => Err(invalid("--health-retries cannot be negative")),
             (false, true) => Ok(Some(given)),
             (false, false) => Ok(None),
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use engine::model::CreateRequest;
 
-use super::units::{pair, strict_pair};
+use super::units::pair;
 use super::{Pull, environment};
 use crate::failure::Result;
 
@@ -13,7 +13,7 @@ use crate::failure::Result;
 #[command(next_help_heading = "Identity")]
 pub(super) struct Identity {
     /// Add an annotation to the container (passed through to the OCI configuration)
-    #[arg(long, value_name = "map", value_parser = strict_pair)]
+    #[arg(long, value_name = "map", value_parser = annotation)]
     annotation: Vec<(String, String)>,
     /// Write the container ID to the file
     #[arg(long, value_name = "string")]
@@ -61,6 +61,11 @@ impl Identity {
 /// The platform asked for, or the one that `DOCKER_DEFAULT_PLATFORM` names.
 pub(crate) fn platform(flag: Option<String>) -> Option<String> {
     flag.or_else(|| std::env::var("DOCKER_DEFAULT_PLATFORM").ok()).filter(|platform| !platform.is_empty())
+}
+
+/// `key=value`; the value may be missing and is then empty.
+fn annotation(text: &str) -> Result<(String, String), String> {
+    pair(text).map_err(|_| "the empty string is not permitted as an annotation key".to_owned())
 }
 
 fn pull(text: &str) -> Result<Pull, String> {

@@ -187,6 +187,9 @@ fn ulimit(text: &str) -> Result<Ulimit, String> {
     let number = |part: &str| {
         part.parse::<i64>().ok().filter(|n| *n >= -1).ok_or_else(|| format!("invalid ulimit value: {text}"))
     };
+    if value.split(':').count() > 2 {
+        return Err(format!("too many limit value arguments - {value}, can only have up to two, `soft[:hard]`"));
+    }
     let (soft, hard) = match value.split_once(':') {
         Some((soft, hard)) => (number(soft)?, number(hard)?),
         None => (number(value)?, number(value)?),

@@ -26,14 +26,15 @@ pub(crate) fn bytes_or_unlimited(text: &str) -> Result<i64, String> {
     if text == "-1" { Ok(-1) } else { bytes(text) }
 }
 
-/// Nanoseconds: `1m30s`, `500ms`, `1.5h` (Go's `time.ParseDuration`, without a sign).
+/// Nanoseconds: `1m30s`, `500ms`, `-1.5h` (Go's `time.ParseDuration`).
 pub(crate) fn duration(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {text:?}");
-    if text == "0" {
+    let (sign, unsigned) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    if unsigned == "0" {
         return Ok(0);
     }
-    let (mut rest, mut total) = (text, 0f64);
-    while !rest.is_empty() || text.is_empty() {
+    let (mut rest, mut total) = (unsigned, 0f64);
+    while !rest.is_empty() || unsigned.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
         rest = &rest[digits..];
@@ -51,13 +52,14 @@ pub(crate) fn duration(text: &str) -> Result<i64, String> {
         total += number * unit;
         rest = &rest[letters..];
     }
-    if total >= i64::MAX as f64 { Err(invalid()) } else { Ok(total as i64) }
+    if total >= i64::MAX as f64 { Err(invalid()) } else { Ok(sign * total as i64) }
 }
 
 /// CPUs × 10⁹: `1.5`; at most nine decimals.
 pub(crate) fn nano_cpus(text: &str) -> Result<i64, String> {
     let invalid = || format!("failed to parse {text} as a rational number");
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let (sign, unsigned) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() && fraction.is_empty() || !digits(whole) || !digits(fraction) {
         return Err(invalid());
@@ -68,14 +70,14 @@ pub(crate) fn nano_cpus(text: &str) -> Result<i64, String> {
     let fraction = format!("{fraction:0<9}");
     let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
     let nanos: i64 = fraction[..9].parse().map_err(|_| invalid())?;
-    whole.checked_mul(1_000_000_000).and_then(|n| n.checked_add(nanos)).ok_or_else(invalid)
+    whole.checked_mul(1_000_000_000).and_then(|n| n.checked_add(nanos)).map(|n| sign * n).ok_or_else(invalid)
 }
 
 /// `key=value`; the value may be missing and is then empty.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     if key.is_empty() {
-        return Err(format!("invalid label format: {text:?}: the key is empty"));
+        return Err(format!("invalid label '{text}': empty name"));
     }
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -130,12 +132,13 @@ mod tests {
             ("1.5h", 5_400_000_000_000),
             ("5ms", 5_000_000),
             ("7ns", 7),
+            ("-1.5s", -1_500_000_000),
         ] {
             assert_eq!(duration(text), Ok(nanos), "{text}");
         }
         assert_eq!(duration("30"), Err("time: missing unit in duration \"30\"".into()));
         assert_eq!(duration("3x"), Err("time: unknown unit \"x\" in duration \"3x\"".into()));
-        for text in ["", "s", "-1s", "999999999999h"] {
+        for text in ["", "s", "-", "--1s", "999999999999h"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }
@@ -148,11 +151,12 @@ mod tests {
             (".25", 250_000_000),
             ("0.000000001", 1),
             ("2.", 2_000_000_000),
+            ("-1", -1_000_000_000),
         ] {
             assert_eq!(nano_cpus(text), Ok(nanos), "{text}");
         }
         assert_eq!(nano_cpus("0.0000000001"), Err("value is too precise".into()));
-        for text in ["", ".", "x", "-1", "1e3", "99999999999"] {
+        for text in ["", ".", "x", "-", "1e3", "99999999999"] {
             assert!(nano_cpus(text).is_err(), "{text}");
         }
     }

@@ -21,12 +21,7 @@ pub(crate) fn hosts(config: &Config, host: &HostConfig, of_host: &str) -> String
             "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n\
              ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
         );
-        let full = if config.domainname.is_empty() {
-            config.hostname.clone()
-        } else {
-            format!("{}.{} {}", config.hostname, config.domainname, config.hostname)
-        };
-        let _ = writeln!(text, "127.0.1.1\t{full}");
+        let _ = writeln!(text, "127.0.1.1\t{}", own_names(config));
         text
     };
     if !text.is_empty() && !text.ends_with('\n') {
@@ -38,6 +33,18 @@ pub(crate) fn hosts(config: &Config, host: &HostConfig, of_host: &str) -> String
         }
     }
     text
+}
+
+/// The container's full name and, if that has a domain, the name before it.
+fn own_names(config: &Config) -> String {
+    let mut full = config.hostname.clone();
+    if !config.domainname.is_empty() {
+        full = format!("{full}.{}", config.domainname);
+    }
+    match full.split_once('.') {
+        Some((short, _)) => format!("{full} {short}"),
+        None => full,
+    }
 }
 
 /// Servers that Docker writes where the host's own cannot be reached from the container and none were given.
@@ -116,6 +123,8 @@ mod tests {
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
         assert!(text.contains("127.0.1.1\tweb.example web\n"));
         assert!(text.ends_with("10.0.0.9\tdb\n::2\tsix\n"));
+        let dotted = Config { hostname: "web.example".into(), ..Config::default() };
+        assert!(hosts(&dotted, &host, "").contains("127.0.1.1\tweb.example web\n"));
         let of_host = HostConfig { network_mode: "host".into(), ..HostConfig::default() };
         assert_eq!(hosts(&config, &of_host, "1.2.3.4 x"), "1.2.3.4 x\n");
     }

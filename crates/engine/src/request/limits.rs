@@ -75,6 +75,9 @@ fn check_cpu(host: &HostConfig) -> Result<()> {
     ensure(host.cpu_shares >= 0, || {
         format!("invalid CPU shares ({}): value must be a positive integer", host.cpu_shares)
     })?;
+    // The kernel would change other values silently.
+    ensure(host.cpu_shares == 0 || host.cpu_shares >= 2, || "the minimum allowed cpu-shares is 2".to_owned())?;
+    ensure(host.cpu_shares <= 262_144, || "the maximum allowed cpu-shares is 262144".to_owned())?;
     ensure(host.cpu_period == 0 || (1000..=1_000_000).contains(&host.cpu_period), || {
         "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".to_owned()
     })?;
@@ -174,6 +177,8 @@ mod tests {
         assert!(refused(|h| (h.nano_cpus, h.cpu_quota) = (10_000_000, 5000)).starts_with("Conflicting options"));
         assert!(refused(|h| h.cpuset_cpus = "0-".to_owned()).starts_with("Invalid value 0- for cpuset cpus"));
         assert!(refused(|h| h.cpuset_cpus = "4000".to_owned()).starts_with("Requested CPUs are not available"));
+        assert_eq!(refused(|h| h.cpu_shares = 1), "the minimum allowed cpu-shares is 2");
+        assert_eq!(refused(|h| h.cpu_shares = 300_000), "the maximum allowed cpu-shares is 262144");
         assert!(refused(|h| h.blkio_weight = 5).starts_with("Range of blkio weight"));
         assert!(refused(|h| h.oom_score_adj = 2000).starts_with("Invalid value 2000"));
     }

@@ -76,10 +76,19 @@ fn merge_command(merged: &mut Config, entrypoint: Option<Vec<String>>, cmd: Opti
     }
 }
 
-/// The image's environment overlaid with the user's; a user's entry without `=` takes the variable away.
+/// The user's environment, then what the image adds (Docker's order); a user's entry without `=` takes the image's
+/// variable away.
 fn merge_env(image: Vec<String>, user: &[String]) -> Vec<String> {
-    let mut env = image;
-    for entry in user {
+    let name = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
+    let taken: Vec<String> = user.iter().map(name).collect();
+    let own = overlay_env(Vec::new(), user);
+    own.into_iter().chain(image.into_iter().filter(|entry| !taken.contains(&name(entry)))).collect()
+}
+
+/// An environment with `entries` put in: a name that is there already keeps its place, an entry without `=` takes it
+/// away.
+pub(crate) fn overlay_env(mut env: Vec<String>, entries: &[String]) -> Vec<String> {
+    for entry in entries {
         let (name, value) = entry.split_once('=').map_or((entry.as_str(), None), |(name, value)| (name, Some(value)));
         let place = env.iter().position(|old| old.split('=').next() == Some(name));
         match (place, value) {
@@ -153,6 +162,8 @@ mod tests {
     fn environment_is_overlaid_and_a_bare_name_removes() {
         let user = Config { env: list(&["A=2", "B=3", "PATH"]), ..Config::default() };
         assert_eq!(merge(&user, image()).env, list(&["A=2", "B=3"]));
+        let user = Config { env: list(&["B=3", "B=4"]), ..Config::default() };
+        assert_eq!(merge(&user, image()).env, list(&["B=4", "PATH=/bin", "A=1"]));
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn check_not_implemented(request: &CreateRequest) -> Result<()> {
     refuse(request.endpoints.len() > 1, "a container in several networks is not available yet", later)?;
     refuse(
         host.device_requests.iter().flatten().next().is_some(),
-        "requests for devices by kind (--gpus) are not available",
+        "requests for devices by kind (--gpus, --device VENDOR/CLASS=NAME) are not available",
         "name the device nodes with --device",
     )?;
     refuse(

@@ -19,6 +19,7 @@ use security::{Options, Profile};
 
 use crate::model::{Config, HostConfig};
 use crate::plan::{Plan, Rootfs, Seccomp};
+use crate::request::merge::overlay_env;
 use crate::request::{defaults, signal};
 use crate::table::Container;
 use crate::{Context as _, Engine, Error, Result};
@@ -270,21 +271,13 @@ pub(crate) fn command(config: &Config) -> Vec<String> {
     config.entrypoint.iter().flatten().chain(config.cmd.iter().flatten()).cloned().collect()
 }
 
-/// The environment: what Docker adds, unless the container has it already.
+/// The environment: what Docker adds, overlaid with the container's own.
 fn environment(config: &Config) -> Vec<String> {
-    let mut all = config.env.clone();
-    let mut add = |name: &str, value: &str| {
-        let known = all.iter().any(|entry| entry.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')));
-        if !known {
-            all.push(format!("{name}={value}"));
-        }
-    };
-    add("PATH", SEARCH_PATH);
-    add("HOSTNAME", &config.hostname);
+    let mut all = vec![format!("PATH={SEARCH_PATH}"), format!("HOSTNAME={}", config.hostname)];
     if config.tty {
-        add("TERM", "xterm");
+        all.push("TERM=xterm".to_owned());
     }
-    all
+    overlay_env(all, &config.env)
 }
 
 #[cfg(test)]

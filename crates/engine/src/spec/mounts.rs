@@ -174,7 +174,8 @@ fn inside(root: &Path, subpath: &str) -> Result<PathBuf> {
 /// `--mount type=image`: the image's one layer, or a read-only overlay of its layers.
 fn image(engine: &Engine, record: &MountRecord, space: &Space) -> Result<Mount> {
     let point = &record.point;
-    let image = engine.read(|connection| Ok(engine.images().resolve(connection, &point.source)?))?;
+    let image = engine.read(|connection| Ok(engine.images().resolve(connection, &point.source)?));
+    let image = image.map_err(|error| Error { message: format!("mount {}: {error}", point.destination), ..error })?;
     if let [layer] = image.layers.as_slice() {
         let mut options = vec!["bind", "rprivate", "ro", "nosuid", "nodev"];
         if space.is_mapped() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::filters::Filters;
-use crate::model::{Map, MountPoint, Status};
+use crate::model::{Config, Map, MountPoint, Status};
 use crate::spec;
 use crate::view::View;
 use crate::{Engine, Error, Result, table, tree};
@@ -90,7 +90,7 @@ impl Engine {
             name: container.name.clone(),
             image: container.image.clone(),
             image_id: container.image_id.clone(),
-            command: spec::command(&container.config).join(" "),
+            command: command(&container.config),
             created: container.created_at / 1_000_000_000,
             status: view.status(),
             status_text: view.phrase(),
@@ -117,6 +117,13 @@ impl Engine {
 /// The name by which `ps` and `inspect` know a network mode.
 pub(crate) fn network(mode: &str) -> String {
     if mode.starts_with("container:") { String::new() } else { mode.to_owned() }
+}
+
+/// The program with its arguments, those with a blank in single quotes (as Docker has them).
+fn command(config: &Config) -> String {
+    let words = spec::command(config);
+    let quoted = |(at, word): (usize, String)| if at > 0 && word.contains(' ') { format!("'{word}'") } else { word };
+    words.into_iter().enumerate().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Exposed ports, as Docker shows ports that are not published. Only a container that runs has ports.
@@ -151,6 +158,7 @@ impl<'a> Condition<'a> {
         let statuses = filters.values("status").iter().map(|word| status(word)).collect::<Result<Vec<_>>>()?;
         let exited = filters.values("exited").iter().map(|text| code(text)).collect::<Result<Vec<_>>>()?;
         check_health(&filters)?;
+        check_ports(&filters)?;
         let reference = |key: &str| -> Result<Option<i64>> {
             let Some(name) = filters.values(key).first() else { return Ok(None) };
             engine.read(|connection| Ok(Some(table::find(connection, name)?.created_at)))
@@ -185,7 +193,8 @@ impl<'a> Condition<'a> {
             && self.filters.any("network", |name| network_is(name, &container.host.network_mode))
             && self.filters.any("volume", |value| has_mount(view, value))
             && self.filters.any("expose", |port| exposes(view, port))
-            && self.filters.any("publish", |_| false)
+            // There are no published ports yet.
+            && !self.filters.has("publish")
             && self
                 .ancestors
                 .as_ref()
@@ -252,11 +261,27 @@ fn has_mount(view: &View, value: &str) -> bool {
         .any(|mount| [&mount.point.name, &mount.point.source, &mount.point.destination].contains(&&value.to_owned()))
 }
 
-/// `80`, `80/tcp`, `80-90/tcp`.
-fn exposes(view: &View, wanted: &str) -> bool {
-    let (range, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+/// An error if a value of `publish` or `expose` is no port or range of ports.
+fn check_ports(filters: &Filters<'_>) -> Result<()> {
+    for key in ["publish", "expose"] {
+        if let Some(value) = filters.values(key).iter().find(|value| port_range(value).is_none()) {
+            return Err(
+                Error::invalid(format!("invalid filter '{key}={value}'")).hinted("for example 80, 80-90 or 53/udp")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// First and last port and the protocol of `80`, `80/tcp`, `80-90/tcp`.
+fn port_range(text: &str) -> Option<(u16, u16, &str)> {
+    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { return false };
+    Some((first.parse().ok()?, last.parse().ok()?, protocol))
+}
+
+fn exposes(view: &View, wanted: &str) -> bool {
+    let Some((first, last, protocol)) = port_range(wanted) else { return false };
     view.container.config.exposed_ports.iter().flatten().any(|(port, _)| {
         let (number, kind) = port.split_once('/').unwrap_or((port, "tcp"));
         kind == protocol && number.parse::<u16>().is_ok_and(|number| (first..=last).contains(&number))

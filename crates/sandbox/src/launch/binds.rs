@@ -25,11 +25,34 @@ pub(super) fn bind(path: &Path, mount: &Mount, map: Option<&IdMap>) -> Result<Ow
     let private = Attributes { propagation: private, ..Attributes::default() };
     let tree = clone_tree(CWD, path, options.recursive, &private).step(wanted)?;
     if let Some(map) = map.filter(|_| options.idmap) {
-        set_attributes(&tree, options.idmap_recursive && options.recursive, &map.attributes())
-            .map_err(|error| not_mappable("directory", path, &error))?;
+        set_attributes(&tree, options.idmap_recursive && options.recursive, &map.attributes()).map_err(|error| {
+            unmappable_below(path, options, map).unwrap_or_else(|| not_mappable("directory", path, &error))
+        })?;
     }
     apply(&tree, options).step(wanted)?;
     Ok(tree)
+}
+
+/// The error that names which mount below `path` cannot be id-mapped, if one of those is what stands in the way.
+fn unmappable_below(path: &Path, options: &Options, map: &IdMap) -> Option<Error> {
+    if !(options.recursive && options.idmap_recursive) {
+        return None;
+    }
+    let path = path.canonicalize().ok()?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let below = mounts.lines().filter_map(|line| {
+        let target = line.split(' ').nth(4)?;
+        let kind = line.split_once(" - ")?.1.split(' ').next()?;
+        Some((Path::new(target), kind)).filter(|(target, _)| target.starts_with(&path) && *target != path)
+    });
+    let refuses = |target: &Path| clone_tree(CWD, target, false, &map.attributes()).is_err();
+    let (target, kind) = below.into_iter().find(|(target, _)| refuses(target))?;
+    Some(Error::Step(format!(
+        "id-mapped mount of directory {}: {} ({kind}) below it cannot be id-mapped; \
+         use --userns=host, or leave out what is mounted below it: --mount type=bind,bind-recursive=disabled,…",
+        path.display(),
+        target.display()
+    )))
 }
 
 /// A detached mount of a file system that is on a device or a server.

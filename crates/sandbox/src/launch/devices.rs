@@ -93,7 +93,7 @@ pub(super) fn tree(
     terminal: bool,
 ) -> Result<OwnedFd, Error> {
     let tree = filesystem("tmpfs", Path::new("tmpfs"), options)?;
-    for name in ["pts", "shm", "mqueue"] {
+    for name in ["pts", "mqueue"] {
         mkdirat(&tree, name, Mode::from_raw_mode(0o755)).step(|| format!("make /dev/{name}"))?;
     }
     for device in devices {

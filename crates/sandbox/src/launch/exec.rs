@@ -95,7 +95,7 @@ fn become_process(exec: &Exec<'_>, socket: &OwnedFd) -> Result<(), Error> {
     };
     let identity = users::resolve(&root, exec.user, &[], exec.process.user())?;
     let program = Program::new(exec.process, identity.home.as_deref())?;
-    place::make_workdir(&root, exec.process.cwd())?;
+    place::check_workdir(exec.process.cwd())?;
     drop(root);
     privileges::set_scheduling(exec.process, None)?;
     take_streams(&exec.stdio, terminal.as_ref(), &identity)?;

@@ -274,15 +274,21 @@ pub(super) fn propagate(root: &Root, word: Option<&str>) -> Result<(), Error> {
 /// Makes the working directory (as the container's root user, as other engines do) where it is missing.
 pub(super) fn make_workdir(root: &Root, path: &Path) -> Result<(), Error> {
     let what = || format!("make working directory {}", path.display());
-    if !path.is_absolute() {
-        return Err(Error::Invalid(format!("working directory {:?} must be an absolute path", path.display())));
-    }
+    check_workdir(path)?;
     match root.make_directory(path, DIRECTORY_MODE) {
         Ok(_) => Ok(()),
         // Not visible or not writable for root: entering it as the final user decides.
         Err(Errno::ACCESS | Errno::ROFS) => Ok(()),
         Err(error) => Err(error).step(what),
     }
+}
+
+/// A relative working directory would be one of the caller's.
+pub(super) fn check_workdir(path: &Path) -> Result<(), Error> {
+    if path.is_absolute() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("working directory {:?} must be an absolute path", path.display())))
 }
 
 /// Absolute paths as the configuration lists them.
