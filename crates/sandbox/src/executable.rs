@@ -3,8 +3,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
@@ -27,11 +29,32 @@ pub fn sealed_executable() -> io::Result<OwnedFd> {
     overlay(empty).or_else(|_| overlay(|| open_directory(Path::new("/sys")))).or_else(|_| copy())
 }
 
+/// Executes the program again, with the same arguments, from [`sealed_executable`]; nothing if it already runs from
+/// there. Whoever makes processes inside a container calls this first: they stay copies of the caller until they execute
+/// something, which the container can make their own `/proc/self/exe`.
+pub fn run_sealed() -> io::Result<()> {
+    let own = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    if is_sealed(&own) {
+        return rustix::thread::set_name(c"kiste").map_err(io::Error::from);
+    }
+    let sealed = sealed_executable()?;
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(format!("/proc/self/fd/{}", sealed.as_raw_fd()));
+    command.arg0(arguments.next().unwrap_or_else(|| "kiste".into())).args(arguments);
+    Err(command.exec())
+}
+
 /// Whether a file is on a read-only overlay or is a sealed memfd.
 fn is_sealed(file: &OwnedFd) -> bool {
     const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
     let overlay = rustix::fs::fstatfs(file).is_ok_and(|fs| fs.f_type == OVERLAYFS_SUPER_MAGIC);
-    overlay && rustix::fs::fstatvfs(file).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
+    let read_only = || rustix::fs::fstatvfs(file).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY));
+    overlay && read_only() || is_sealed_memory(file)
+}
+
+fn is_sealed_memory(file: &OwnedFd) -> bool {
+    let opened = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    opened.is_ok_and(|file| rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
 }
 
 /// The executable's directory as a read-only overlay over `second`, because without an upper directory overlay wants two.
@@ -73,8 +96,6 @@ fn copy() -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
-    use std::process::Command;
 
     /// Runs `descriptor` as the test binary's own `--list`.
     fn runs(descriptor: &OwnedFd) -> bool {
@@ -104,6 +125,8 @@ mod tests {
     #[test]
     fn copy_runs_and_cannot_be_written() {
         let descriptor = copy().unwrap();
+        assert!(is_sealed(&descriptor));
+        assert!(!is_sealed(&File::open("/proc/self/exe").unwrap().into()));
         assert!(!writable(&descriptor));
         assert!(runs(&descriptor));
     }

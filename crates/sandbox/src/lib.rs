@@ -6,4 +6,4 @@ mod executable;
 pub mod launch;
 pub mod seccomp;
 
-pub use executable::sealed_executable;
+pub use executable::{run_sealed, sealed_executable};

@@ -50,6 +50,7 @@ impl Verb for Args {
     const ABOUT: &'static str = "Execute a command in a running container";
 
     fn run(self, context: &Context) -> Result<u8> {
+        sandbox::run_sealed().map_err(|error| Failure::new(format!("protect the own executable: {error}")).coded(1))?;
         let attach_stdin = self.interactive && !self.detach;
         terminal::check_input(self.tty, attach_stdin)?;
         let size = terminal::size().filter(|_| self.tty);
@@ -61,7 +62,7 @@ impl Verb for Args {
             privileged: self.privileged,
             user: self.user.unwrap_or_default(),
             working_dir: self.workdir.unwrap_or_default(),
-            env: environment(&self.env_file, &self.env)?,
+            env: environment(&self.env_file, &self.env).map_err(|failure| failure.coded(1))?,
             cmd: self.command,
             console_size: size.map_or([0, 0], |(rows, columns)| [rows.into(), columns.into()]),
         };
