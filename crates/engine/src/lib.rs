@@ -19,6 +19,7 @@ pub mod plan;
 mod reconcile;
 mod request;
 pub mod session;
+mod shared_memory;
 mod spec;
 pub mod status;
 mod store_lock;

@@ -12,7 +12,7 @@ use crate::monitor::protocol::{self, Answer, Request};
 use crate::status::{self, RunLock, RunStatus};
 use crate::table::{self, Container, Ended, Intent};
 use crate::verbs::{StartOptions, read_plan, spawn_monitor};
-use crate::{Engine, Error, ErrorKind, Result, clock, events, failpoint, tree};
+use crate::{Engine, Error, ErrorKind, Result, clock, events, failpoint, shared_memory, tree};
 
 /// Exit code of a run whose end nobody saw, as with Docker.
 const UNKNOWN: i32 = 255;
@@ -181,6 +181,7 @@ impl Engine {
             // What stays is overwritten by the next run.
             drop(fs::remove_file(directory.join(name)));
         }
+        shared_memory::remove(&shared_memory::path(self.paths(), id));
     }
 
     /// Appends an event of a container.

@@ -276,10 +276,25 @@ fn warnings(host: &HostConfig) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if host.oom_score_adj < 0 && !may_lower_oom_score() {
+        warnings.push(format!(
+            "The OOM score {} is raised to the lowest that the caller may set: CAP_SYS_RESOURCE is missing",
+            host.oom_score_adj
+        ));
+    }
+    let loopback = |server: &&String| server.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if let Some(server) = host.dns.iter().find(loopback).filter(|_| host.network_mode != "host") {
+        warnings.push(format!("Localhost DNS ({server}) may fail in containers."));
+    }
     if host.publish_all_ports || !host.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
     warnings
+}
+
+fn may_lower_oom_score() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_RESOURCE))
 }
 
 #[cfg(test)]
@@ -296,6 +311,13 @@ mod tests {
     #[test]
     fn empty_request_passes() {
         assert!(check(&CreateRequest::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_reached_is_warned_of() {
+        let mut request = CreateRequest::default();
+        request.host.dns = vec!["1.1.1.1".to_owned(), "::1".to_owned()];
+        assert_eq!(check(&request).unwrap(), ["Localhost DNS (::1) may fail in containers."]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::plan::{Plan, Rootfs, Seccomp};
 use crate::request::merge::overlay_env;
 use crate::request::{defaults, signal};
 use crate::table::Container;
-use crate::{Context as _, Engine, Error, Result};
+use crate::{Context as _, Engine, Error, Result, shared_memory};
 
 /// Version of the OCI runtime specification that the configuration follows.
 const OCI_VERSION: &str = "1.2.0";
@@ -152,14 +152,13 @@ impl Engine {
         Ok(all)
     }
 
-    /// Directory behind `/dev/shm` where containers share an IPC namespace: in the state directory of the first one,
-    /// which lives in memory.
+    /// Directory behind `/dev/shm` where containers share an IPC namespace: that of the first one.
     fn shared_memory(&self, container: &Container) -> Result<Option<PathBuf>> {
         let mode = container.host.ipc_mode.as_str();
         if let Some(name) = mode.strip_prefix("container:") {
             let donor = self.joined(name, "IPC namespace")?.0;
             return match donor.host.ipc_mode.as_str() {
-                "shareable" => Ok(Some(self.paths().container_state(&donor.id).join("shm"))),
+                "shareable" => Ok(Some(shared_memory::path(self.paths(), &donor.id))),
                 "host" => Ok(Some("/dev/shm".into())),
                 _ => Err(Error::invalid(format!(
                     "non-shareable IPC (hint: use IpcMode:shareable for the donor container {name})"
@@ -169,10 +168,8 @@ impl Engine {
         if mode != "shareable" {
             return Ok(None);
         }
-        let shm = self.paths().container_state(&container.id).join("shm");
-        std::fs::create_dir_all(&shm).step(|| format!("create {}", shm.display()))?;
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
-        std::fs::set_permissions(&shm, open).step(|| format!("open {} to all", shm.display()))?;
+        let shm = shared_memory::path(self.paths(), &container.id);
+        shared_memory::make(&shm, container.host.shm_size)?;
         Ok(Some(shm))
     }
 

@@ -9,6 +9,7 @@ use oci_spec::runtime::{
     PosixRlimitType, Process, Spec,
 };
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, clear_ambient_capability_set, configure_capability_in_ambient_set,
@@ -17,7 +18,7 @@ use rustix::thread::{
 };
 
 use super::Error;
-use super::step::Step;
+use super::step::{Step, describe};
 use super::users::Identity;
 use crate::seccomp;
 
@@ -39,11 +40,12 @@ pub(super) fn become_root() -> Result<(), Error> {
 }
 
 fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Error> {
+    let highest = groups.iter().copied().max().unwrap_or(0);
     let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    set_thread_groups(&groups).step(|| format!("set supplementary groups {groups:?}"))?;
+    set_thread_groups(&groups).map_err(|errno| unmapped(errno, "supplementary group", highest))?;
     let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    set_thread_res_gid(group, group, group).step(|| format!("set group id {gid} (is it mapped?)"))?;
-    set_thread_res_uid(user, user, user).step(|| format!("set user id {uid} (is it mapped?)"))
+    set_thread_res_gid(group, group, group).map_err(|errno| unmapped(errno, "group", gid))?;
+    set_thread_res_uid(user, user, user).map_err(|errno| unmapped(errno, "user", uid))
 }
 
 /// Everything from the container's root to the configured process, in the one order that works. Afterwards the process
@@ -96,10 +98,27 @@ fn raise_permitted() -> Result<(), Error> {
     set_capabilities(None, sets).step(|| "raise capabilities".into())
 }
 
+/// Why a process could not take an id: as a rule because its user namespace has none of that number.
+fn unmapped(errno: Errno, kind: &str, id: u32) -> Error {
+    match errno {
+        Errno::INVAL => Error::Step(format!(
+            "{kind} id {id} does not exist in the container's user namespace; use a lower id, or --userns=host"
+        )),
+        _ => Error::Step(format!("set {kind} id {id}: {}", describe(&errno.into()))),
+    }
+}
+
 /// Enters the working directory, and makes sure that it is one of the container: a descriptor left
 /// open to a directory of the host would show it as unreachable (CVE-2024-21626).
 fn enter_workdir(path: &Path) -> Result<(), Error> {
-    rustix::process::chdir(path).step(|| format!("chdir to cwd ({:?}) set in config.json failed", path.display()))?;
+    rustix::process::chdir(path).map_err(|errno| {
+        let text = format!("chdir to cwd ({:?}) failed: {}", path.display(), describe(&errno.into()));
+        match errno {
+            Errno::NOENT => Error::CommandNotFound(text),
+            Errno::ACCESS | Errno::NOTDIR => Error::NotExecutable(text),
+            _ => Error::Step(text),
+        }
+    })?;
     let real = rustix::process::getcwd(Vec::new()).step(|| "ask for the working directory".into())?;
     match real.to_bytes().first() {
         Some(b'/') => Ok(()),
