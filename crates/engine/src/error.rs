@@ -94,8 +94,26 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A message in which system errors read as strerror(3) has them, in lower case: without Rust's `(os error 2)`.
-pub fn plain(mut message: String) -> String {
+/// Longest message in bytes.
+const LONGEST: usize = 4 << 10;
+
+/// A message in one line of bounded length, whatever names an image or a user put into it (control characters could
+/// write anything on a terminal), and in which system errors read as strerror(3) has them, in lower case: without Rust's
+/// `(os error 2)`.
+pub fn plain(message: String) -> String {
+    let mut message = strerror(message);
+    if message.contains(char::is_control) {
+        let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        message = message.chars().map(escape).collect();
+    }
+    if message.len() > LONGEST {
+        message.truncate(message.floor_char_boundary(LONGEST - '…'.len_utf8()));
+        message.push('…');
+    }
+    message
+}
+
+fn strerror(mut message: String) -> String {
     while let Some(end) = message.find(" (os error ") {
         let Some(length) = message[end..].find(')') else { break };
         message.replace_range(end..=end + length, "");
@@ -151,5 +169,12 @@ mod tests {
         assert_eq!(plain("no (os error".to_owned()), "no (os error");
         assert_eq!(plain("É (os error 1): B (os error 2)".to_owned()), "é: b");
         assert_eq!(Error::internal(error.to_string()).message, "no such file or directory");
+    }
+
+    #[test]
+    fn messages_are_one_short_line_whatever_they_name() {
+        let error = Error::invalid("unable to find user \u{1b}[2J\nroot".to_owned() + &"ä".repeat(100_000));
+        assert!(error.message.starts_with(r"unable to find user \u{1b}[2J\nrootää"), "{:.99}", error.message);
+        assert!(error.message.len() <= LONGEST && error.message.ends_with("ä…"));
     }
 }

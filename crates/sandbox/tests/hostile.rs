@@ -81,6 +81,32 @@ fn mount_points_behind_links_stay_inside() {
 }
 
 #[test]
+fn a_link_put_into_the_way_of_a_source_is_not_followed() {
+    let container = Container::sh("cat /data/f");
+    let (host, data) = (container.host("canary"), container.host("data"));
+    fs::create_dir_all(data.join("sub")).unwrap();
+    fs::write(data.join("sub/f"), "inside\n").unwrap();
+    fs::write(host.join("f"), "of the host\n").unwrap();
+    let container = container.mount("bind", &data.join("sub"), "/data", &["bind", "idmap", sandbox::launch::NO_LINKS]);
+    assert_eq!(container.run().output(), "inside\n");
+    fs::remove_dir_all(data.join("sub")).unwrap();
+    symlink(&host, data.join("sub")).unwrap();
+    container.run().fails(125, "too many levels of symbolic links");
+}
+
+#[test]
+fn a_directory_is_not_mounted_on_a_file_nor_the_other_way_round() {
+    for (source, target) in [("directory", "/etc/passwd"), ("file", "/etc")] {
+        let container = Container::new(&["true"]);
+        let host = container.host("data");
+        fs::create_dir(host.join("directory")).unwrap();
+        fs::write(host.join("file"), "").unwrap();
+        let container = container.mount("bind", &host.join(source), target, &["bind", "idmap"]);
+        container.run().fails(125, "are you trying to mount a directory onto a file");
+    }
+}
+
+#[test]
 fn working_directories_behind_links_stay_inside() {
     let container = Container::sh("readlink /proc/self/cwd").set("/spec/process/cwd", json!("/link/made"));
     let host = container.host("canary");
@@ -101,7 +127,13 @@ fn descriptors_of_the_host_are_no_working_directory() {
             let mut second = process(&["pwd"]);
             second["cwd"] = cwd;
             let ended = Container::new(&["sleep", "100"]).set("/exec", json!([second])).run();
-            assert_eq!(ended.code, 125, "{}", ended.err);
+            assert!(
+                matches!(ended.code, 125..=127) && ended.out.is_empty(),
+                "{}: {}{}",
+                ended.code,
+                ended.out,
+                ended.err
+            );
         }
     }
 }
@@ -135,7 +167,7 @@ fn users_that_are_none() {
         let ended = Container::new(&["id"]).set("/user", json!(user)).run();
         assert!(ended.code == 125 && ended.out.is_empty(), "{user}: {}{}", ended.out, ended.err);
     }
-    Container::new(&["id"]).set("/user", json!("70000")).run().fails(125, "is it mapped?");
+    Container::new(&["id"]).set("/user", json!("70000")).run().fails(125, "70000");
 }
 
 #[test]

@@ -150,12 +150,16 @@ fn one(engine: &Engine, record: &MountRecord, space: &Space) -> Result<Mount> {
         options.push(if options.contains(&"rbind") { "ridmap" } else { "idmap" });
     }
     let source = inside(Path::new(&point.source), &record.subpath)?;
+    if !record.subpath.is_empty() {
+        options.push(sandbox::launch::NO_LINKS);
+    }
     let mut bind = mount("bind", "", &point.destination, &options);
     bind.set_source(Some(source));
     Ok(bind)
 }
 
-/// A path inside a volume or layer that its contents cannot lead out of: links are followed within it only.
+/// A path inside a volume or layer that its contents cannot lead out of: links are followed within it only. The answer
+/// has none; whoever mounts it must see to it that this still holds.
 fn inside(root: &Path, subpath: &str) -> Result<PathBuf> {
     if subpath.is_empty() {
         return Ok(root.to_owned());

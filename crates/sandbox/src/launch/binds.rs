@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use linux::mount::{Attributes, clone_tree, set_attributes};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
@@ -23,7 +23,11 @@ pub(super) fn bind(path: &Path, mount: &Mount, map: Option<&IdMap>) -> Result<Ow
     let wanted = || format!("mount {} on {}", path.display(), mount.destination.display());
     let private = if options.propagation == 0 { libc::MS_PRIVATE } else { options.propagation };
     let private = Attributes { propagation: private, ..Attributes::default() };
-    let tree = clone_tree(CWD, path, options.recursive, &private).step(wanted)?;
+    let tree = match options.no_links {
+        true => clone_tree(open_without_links(path).step(wanted)?, Path::new(""), options.recursive, &private),
+        false => clone_tree(CWD, path, options.recursive, &private),
+    };
+    let tree = tree.step(wanted)?;
     if let Some(map) = map.filter(|_| options.idmap) {
         set_attributes(&tree, options.idmap_recursive && options.recursive, &map.attributes()).map_err(|error| {
             unmappable_below(path, options, map).unwrap_or_else(|| not_mappable("directory", path, &error))
@@ -31,6 +35,12 @@ pub(super) fn bind(path: &Path, mount: &Mount, map: Option<&IdMap>) -> Result<Ow
     }
     apply(&tree, options).step(wanted)?;
     Ok(tree)
+}
+
+/// Opens a path in which no component may be a symbolic link.
+fn open_without_links(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
 }
 
 /// The error that names which mount below `path` cannot be id-mapped, if one of those is what stands in the way.

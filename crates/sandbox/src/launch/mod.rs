@@ -28,6 +28,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Process, Spec};
 
+pub use options::NO_LINKS;
 pub(crate) use overlay::set_directory;
 
 use crate::{cgroup, seccomp};

@@ -25,9 +25,15 @@ pub(super) struct Options {
     pub(super) idmap_recursive: bool,
     /// Copy what the image has at the destination into the new file system.
     pub(super) copy_up: bool,
+    /// The source has no symbolic links, and if it has some by now, somebody is playing tricks (see [`NO_LINKS`]).
+    pub(super) no_links: bool,
     /// What only the file system understands: `key` or `key=value`.
     pub(super) data: Vec<String>,
 }
+
+/// Our own word for a bind mount whose source is a path free of links inside a volume: a container that has the volume
+/// too could meanwhile put a link in the way, to any place of the host (CVE-2021-25741).
+pub const NO_LINKS: &str = "x-kiste.no-links";
 
 /// Words that set or clear attribute bits: (word, set, clear).
 const ATTRIBUTES: [(&str, u64, u64); 20] = [
@@ -76,6 +82,7 @@ impl Options {
             "idmap" => self.idmap = true,
             "ridmap" => (self.idmap, self.idmap_recursive) = (true, true),
             "tmpcopyup" => self.copy_up = true,
+            NO_LINKS => self.no_links = true,
             _ => {
                 if !self.add_attribute(word) && !self.add_propagation(word) {
                     self.data.push(word.to_owned());

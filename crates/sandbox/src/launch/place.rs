@@ -118,7 +118,10 @@ pub(super) fn place(root: &Root, mount: &Mount, made: &Made) -> Result<(), Error
     let target = match &mount.source {
         Source::Inside(kind) if kind == "proc" || kind == "sysfs" => ordinary_directory(root, path, kind)?,
         Source::Devices => ordinary_directory(root, path, "tmpfs")?,
-        _ if is_directory(&made.tree).step(what)? => root.make_directory(path, DIRECTORY_MODE).step(what)?,
+        _ if is_directory(&made.tree).step(what)? => match root.make_directory(path, DIRECTORY_MODE) {
+            Err(Errno::NOTDIR) => return Err(not_of_one_kind(&what())),
+            other => other.step(what)?,
+        },
         _ => root.make_file(path).step(what)?,
     };
     if mount.options.copy_up {
@@ -126,17 +129,26 @@ pub(super) fn place(root: &Root, mount: &Mount, made: &Made) -> Result<(), Error
         copyup::copy(&target, &made.tree, itself).step(|| format!("copy {} into its tmpfs", path.display()))?;
     }
     match attach(&made.tree, &target) {
-        Err(Errno::NOTDIR) => Err(Error::Step(format!(
-            "{}: not a directory: are you trying to mount a directory onto a file (or vice-versa)? \
-             Check if the specified host path exists and is the expected type",
-            what()
-        ))),
+        // What mount(2) calls ENOTDIR is EINVAL to move_mount(2).
+        Err(Errno::NOTDIR | Errno::INVAL) if differ(&made.tree, &target) => Err(not_of_one_kind(&what())),
         other => other.step(what),
     }?;
     if !made.below.is_empty() {
         place_cgroups(mount, made)?;
     }
     Ok(())
+}
+
+fn not_of_one_kind(what: &str) -> Error {
+    Error::Step(format!(
+        "{what}: not a directory: are you trying to mount a directory onto a file (or vice-versa)? \
+         Check if the specified host path exists and is the expected type"
+    ))
+}
+
+/// Whether one is a directory and the other is none.
+fn differ(tree: &OwnedFd, target: &OwnedFd) -> bool {
+    is_directory(tree).ok() != is_directory(target).ok()
 }
 
 /// Shows the one node of `tree` at the device's path. The kernel clones only what is attached, so the tree is put over
