@@ -99,12 +99,21 @@ pub fn join(target: BorrowedFd<'_>, kinds: Kinds) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setns, target.as_raw_fd(), kinds.0) }).map(drop)
 }
 
-/// The user namespace of the process behind a pidfd, also in the moment before it is reaped (Linux 6.11; EINVAL or
-/// ENOTTY before).
+/// The user namespace of the process behind a pidfd (Linux 6.11; EINVAL or ENOTTY before).
 pub fn user_of(pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const PIDFD_GET_USER_NAMESPACE: libc::c_ulong = 0xFF09;
-    // SAFETY: this ioctl takes no argument.
-    let fd = check(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_USER_NAMESPACE, 0) }.into())?;
+    namespace_of(pidfd, PIDFD_GET_USER_NAMESPACE)
+}
+
+/// The mount namespace of the process behind a pidfd (Linux 6.11; EINVAL or ENOTTY before).
+pub fn mounts_of(pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const PIDFD_GET_MNT_NAMESPACE: libc::c_ulong = 0xFF03;
+    namespace_of(pidfd, PIDFD_GET_MNT_NAMESPACE)
+}
+
+fn namespace_of(pidfd: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<OwnedFd> {
+    // SAFETY: these ioctls take no argument.
+    let fd = check(unsafe { libc::ioctl(pidfd.as_raw_fd(), request, 0) }.into())?;
     // SAFETY: the kernel just returned this new descriptor to us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

@@ -221,13 +221,17 @@ fn exec_joins_everything() {
 }
 
 #[test]
-fn exec_with_a_terminal_and_a_new_directory() {
+fn exec_with_a_terminal_in_a_directory_that_must_exist() {
     let mut with_terminal = process(&["sh", "-c", "tty; stty size; readlink /proc/self/cwd"]);
     with_terminal["terminal"] = json!(true);
-    with_terminal["cwd"] = json!("/new/directory");
+    with_terminal["cwd"] = json!("/home/web");
     let container = Container::new(&["sleep", "100"]).set("/exec", json!([with_terminal])).set("/kill", json!(true));
     let output = container.run().out.replace('\r', "");
-    assert_eq!(output, "/dev/pts/0\n24 80\n/new/directory\n");
+    assert_eq!(output, "/dev/pts/0\n24 80\n/home/web\n");
+    let mut elsewhere = process(&["true"]);
+    elsewhere["cwd"] = json!("/no/such/directory");
+    let container = Container::new(&["sleep", "100"]).set("/exec", json!([elsewhere]));
+    container.run().fails(127, "chdir to cwd (\"/no/such/directory\") failed: no such file or directory");
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) struct Run {
     pid_start: u64,
     /// Taken over: not our child, so another process reaps it.
     adopted: bool,
+    /// What is slow to close: closed with the run.
+    _held: launch::Held,
 }
 
 impl Run {
@@ -126,7 +128,16 @@ pub(super) fn begin(
         streams.output[0] = Some(master);
     }
     cgroup.keep();
-    Ok((Run { pid: created.pid, pidfd: created.pidfd, pid_start: status.pid_start, adopted: false }, streams))
+    Ok((
+        Run {
+            pid: created.pid,
+            pidfd: created.pidfd,
+            pid_start: status.pid_start,
+            adopted: false,
+            _held: created.held,
+        },
+        streams,
+    ))
 }
 
 /// The directory that hides others in all containers: empty, and nobody may write there. The container's root, which is
@@ -149,7 +160,8 @@ pub(super) fn adopt(plan: &Plan, status: &RunStatus) -> Result<(Run, Streams)> {
         return Err(gone());
     }
     let output = status.pipes.map(|wanted| find_pipe(status.pid, wanted));
-    let run = Run { pid: status.pid, pidfd, pid_start: status.pid_start, adopted: true };
+    let run =
+        Run { pid: status.pid, pidfd, pid_start: status.pid_start, adopted: true, _held: launch::Held::default() };
     Ok((run, Streams { output, input: None, terminal: false }))
 }
 

@@ -13,7 +13,7 @@ use super::parent::{self, PidsOfChildren};
 use super::program::Program;
 use super::root::Root;
 use super::step::Step;
-use super::{Created, Error, Exec, Stdio, place, privileges, terminal, users};
+use super::{Created, Error, Exec, Held, Stdio, place, privileges, terminal, users};
 use crate::cgroup::Entry;
 
 /// A process that waits for its start.
@@ -24,7 +24,7 @@ pub(super) fn prepare(exec: &Exec<'_>) -> Result<Created, Error> {
     let child = clone(exec, entry.as_ref(), kinds, &control, &childs)?;
     drop(childs);
     match serve(exec, &control, &child) {
-        Ok(terminal) => Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, control }),
+        Ok(terminal) => Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, held: Held::default(), control }),
         Err(error) => Err(parent::reap(&child.pidfd, channel::pending(&control).unwrap_or(error))),
     }
 }

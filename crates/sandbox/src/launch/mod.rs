@@ -94,9 +94,17 @@ pub struct Created {
     pub pidfd: OwnedFd,
     /// Master of its terminal.
     pub terminal: Option<OwnedFd>,
+    /// To be kept until nobody waits any more.
+    pub held: Held,
     /// The child waits for its start message here; closed without one, it exits.
     control: OwnedFd,
 }
+
+/// Detached mounts of the layers, which the container's overlay does not need any more. Dropping them makes the kernel
+/// wait for a grace period each (together 0.5 to 8 ms were measured), which belongs where nobody waits for it: at the
+/// container's end.
+#[derive(Default)]
+pub struct Held(Vec<OwnedFd>);
 
 /// Why a process did not come to life.
 #[derive(Debug, thiserror::Error)]

@@ -13,23 +13,24 @@ use rustix::mount::{
 };
 use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 
-use super::Error;
 use super::idmap::IdMap;
 use super::stage::{self, Stage};
 use super::step::Step;
+use super::{Error, Held};
 
 /// A detached overlay over `lower` (topmost first) with `upper` and `work`, which must be siblings. `empty` is an empty
-/// directory.
+/// directory. `held` takes mounts that were needed on the way.
 pub(super) fn overlay(
     lower: &[PathBuf],
     upper: &Path,
     work: &Path,
     empty: &Path,
     map: Option<&IdMap>,
+    held: &mut Held,
 ) -> Result<OwnedFd, Error> {
     match map {
-        Some(_) => stage::with(empty, |stage| make(lower, upper, work, map, Some(stage))),
-        None => make(lower, upper, work, None, None),
+        Some(_) => stage::with(empty, |stage| make(lower, upper, work, map, Some(stage), held)),
+        None => make(lower, upper, work, None, None, held),
     }
 }
 
@@ -39,6 +40,7 @@ fn make(
     work: &Path,
     map: Option<&IdMap>,
     stage: Option<&Stage>,
+    held: &mut Held,
 ) -> Result<OwnedFd, Error> {
     let layers = lower.iter().map(|layer| open_layer(layer, map)).collect::<Result<Vec<_>, _>>()?;
     // The mount that both are on lives as long as its own descriptor.
@@ -54,6 +56,10 @@ fn make(
     set_directory(&fs, "upperdir", &upper).step(|| "overlay: set upper directory".into())?;
     set_directory(&fs, "workdir", &work).step(|| "overlay: set work directory".into())?;
     create_as(&fs, map)?;
+    if map.is_some() {
+        held.0.extend(layers);
+        held.0.push(tree);
+    }
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).step(|| "mount overlay".into())
 }
 

@@ -18,7 +18,7 @@ use super::mounts::{self, Mount, Source};
 use super::namespaces::Namespaces;
 use super::place::Covers;
 use super::step::Step;
-use super::{Created, Error, Launch, Rootfs, Stdio, binds, child, overlay};
+use super::{Created, Error, Held, Launch, Rootfs, Stdio, binds, child, overlay};
 use crate::cgroup::Entry;
 
 /// The configuration, checked, and everything that both halves work from.
@@ -118,8 +118,9 @@ pub(super) fn create(launch: &Launch<'_>) -> Result<Created, Error> {
     let (control, childs) = linux::socket::pair().step(|| "make a pair of sockets".into())?;
     let child = clone(&plan, &control, &childs)?;
     drop(childs);
-    match finish(&plan, &control, child) {
-        Ok((child, terminal)) => Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, control }),
+    let mut held = Held::default();
+    match finish(&plan, &control, child, &mut held) {
+        Ok((child, terminal)) => Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, held, control }),
         Err((child, error)) => Err(reap(&child.pidfd, error)),
     }
 }
@@ -178,14 +179,14 @@ fn set_clocks(plan: &Plan<'_>, control: &OwnedFd, child: &Child) -> Result<(), E
 type Finished = Result<(Child, Option<OwnedFd>), (Child, Error)>;
 
 /// The parent's steps beside the child's.
-fn finish(plan: &Plan<'_>, control: &OwnedFd, mut child: Child) -> Finished {
+fn finish(plan: &Plan<'_>, control: &OwnedFd, mut child: Child, held: &mut Held) -> Finished {
     if plan.namespaces.joined(Kinds::USER).is_some() {
         match real_child(control) {
             Ok(real) => kill_and_reap(&std::mem::replace(&mut child, real).pidfd),
             Err(error) => return Err((child, error)),
         }
     }
-    match serve(plan, control, &child) {
+    match serve(plan, control, &child, held) {
         Ok(terminal) => Ok((child, terminal)),
         // The child's own error, if it has sent one, is the cause; ours is then only that it is gone.
         Err(error) => match channel::pending(control) {
@@ -206,7 +207,7 @@ fn real_child(control: &OwnedFd) -> Result<Child, Error> {
     }
 }
 
-fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child) -> Result<Option<OwnedFd>, Error> {
+fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child, held: &mut Held) -> Result<Option<OwnedFd>, Error> {
     if plan.namespaces.new.contains(Kinds::USER) {
         idmap::write_maps(child.pid, &plan.namespaces.uid_map, &plan.namespaces.gid_map)?;
         channel::done(control)?;
@@ -219,7 +220,7 @@ fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child) -> Result<Option<Own
     if has_offset_clocks(plan) {
         set_clocks(plan, control, child)?;
     }
-    channel::send_fds(control, &prepare(plan, map.as_ref())?)?;
+    channel::send_fds(control, &prepare(plan, map.as_ref(), held)?)?;
     match channel::receive(control)? {
         Report::Ready { uid, gid, terminal } => {
             give_pipes(&plan.launch.stdio, child.pid, uid, gid);
@@ -262,8 +263,8 @@ fn root_ids(plan: &Plan<'_>, child: &Child) -> Result<(u32, u32), Error> {
 }
 
 /// All detached mounts, in the order in which the child expects them.
-fn prepare(plan: &Plan<'_>, map: Option<&IdMap>) -> Result<Vec<OwnedFd>, Error> {
-    let mut fds = vec![root(plan, map)?];
+fn prepare(plan: &Plan<'_>, map: Option<&IdMap>, held: &mut Held) -> Result<Vec<OwnedFd>, Error> {
+    let mut fds = vec![root(plan, map, held)?];
     fds.extend(Covers::make(&plan.launch.state)?);
     for mount in plan.mounts.iter().filter(|mount| mount.source.outside()) {
         let own = match &mount.mappings {
@@ -278,9 +279,11 @@ fn prepare(plan: &Plan<'_>, map: Option<&IdMap>) -> Result<Vec<OwnedFd>, Error> 
     Ok(fds)
 }
 
-fn root(plan: &Plan<'_>, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+fn root(plan: &Plan<'_>, map: Option<&IdMap>, held: &mut Held) -> Result<OwnedFd, Error> {
     match &plan.launch.rootfs {
-        Rootfs::Overlay { lower, upper, work, .. } => overlay::overlay(lower, upper, work, &plan.launch.state, map),
+        Rootfs::Overlay { lower, upper, work, .. } => {
+            overlay::overlay(lower, upper, work, &plan.launch.state, map, held)
+        }
         Rootfs::Directory(path) => overlay::directory(path, map),
     }
 }
