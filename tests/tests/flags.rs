@@ -90,3 +90,14 @@ fn the_list_quotes_arguments_and_knows_ports() {
     env.kiste(&["ps", "-f", "expose=80-x"]).fails(1, &["invalid filter 'expose=80-x'"]);
     assert_eq!(env.ok(&["ps", "-aqf", "publish=80"]), "");
 }
+
+#[test]
+fn a_prune_takes_its_answer_from_a_pipe() {
+    let env = Env::new();
+    env.ok(&["volume", "create", "--name", "vv"]);
+    env.kiste_with_input(&["volume", "prune", "-a"], b"n\n").ok();
+    assert_eq!(env.ok(&["volume", "ls", "-q"]), "vv");
+    assert!(env.kiste_with_input(&["volume", "prune", "-a"], b"y\n").ok().contains("Deleted Volumes:\nvv\n"));
+    env.kiste(&["volume", "prune", "-a"]).fails(1, &["--force"]);
+    env.kiste(&["kill", "nosuch"]).fails(1, &["cannot kill container: nosuch: No such container: nosuch"]);
+}

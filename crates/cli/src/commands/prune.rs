@@ -1,7 +1,7 @@
 //! `kiste container prune`: removes all containers that do not run.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::io::{self, BufRead as _};
 
 use engine::PruneReport;
 use engine::model::Map;
@@ -38,14 +38,14 @@ impl Verb for Args {
     }
 }
 
-/// Asks; only `y` or `Y` is a yes, and nobody to ask is a no.
+/// Asks, and takes the answer from standard input, whatever that is; only `y` or `Y` is a yes. Nobody to ask is an error.
 pub(super) fn confirmed(context: &Context, warning: &str) -> Result<bool> {
-    if !io::stdin().is_terminal() && !io::stdout().is_terminal() {
-        return Err(Failure::new("confirmation needed").hinted("use --force to remove without being asked"));
-    }
     context.print(&format!("{warning}\nAre you sure you want to continue? [y/N] "))?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
+    if io::stdin().lock().read_line(&mut answer)? == 0 {
+        context.print("\n")?;
+        return Err(Failure::new("confirmation needed").hinted("use --force to remove without being asked"));
+    }
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 

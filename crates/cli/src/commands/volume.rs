@@ -22,6 +22,9 @@ pub(crate) struct CreateArgs {
     /// Set driver specific options
     #[arg(short, long = "opt", value_name = "map", value_parser = option)]
     options: Vec<(String, String)>,
+    /// The name's old place.
+    #[arg(long = "name", hide = true, conflicts_with = "name")]
+    old_name: Option<String>,
     #[arg(value_name = "VOLUME", hide = true)]
     name: Option<String>,
 }
@@ -79,7 +82,8 @@ impl Verb for CreateArgs {
             label.split_once('=').map_or((label.clone(), String::new()), |(name, value)| (name.into(), value.into()))
         };
         let labels: Map<String> = self.labels.into_iter().map(label).collect();
-        let volume = context.engine.create_volume(self.name.as_deref(), &self.driver, &options, &labels)?;
+        let volume =
+            context.engine.create_volume(self.name.or(self.old_name).as_deref(), &self.driver, &options, &labels)?;
         writeln!(context.out(), "{}", volume.name)?;
         Ok(0)
     }

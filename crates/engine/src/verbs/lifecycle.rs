@@ -58,14 +58,12 @@ impl Engine {
 
     /// Sends a signal (name with or without `SIG`, or number; absent: KILL) to the container's first process.
     pub fn kill(&self, name: &str, signal: Option<&str>) -> Result<()> {
-        let container = self.look_up(name)?;
-        let signal = signal.map(signal::parse).transpose()?.unwrap_or(SIGKILL);
-        let refused =
-            |error: Error| Error { message: format!("cannot kill container: {name}: {}", error.message), ..error };
-        match self.ask(&container, &Request::Kill { signal }).map_err(refused)? {
-            Some(()) => Ok(()),
-            None => Err(refused(not_running(&container))),
-        }
+        let send = || {
+            let container = self.look_up(name)?;
+            let signal = signal.map(signal::parse).transpose()?.unwrap_or(SIGKILL);
+            self.ask(&container, &Request::Kill { signal })?.ok_or_else(|| not_running(&container))
+        };
+        send().map_err(|error| Error { message: format!("cannot kill container: {name}: {error}"), ..error })
     }
 
     /// Freezes every process of the container.
