@@ -14,6 +14,8 @@ pub(crate) struct Built {
     pub kiste: PathBuf,
     /// The test programs, in a stable order.
     pub tests: Vec<TestProgram>,
+    /// Other programs that tests run, besides the product.
+    pub helpers: Vec<PathBuf>,
 }
 
 /// One test program: a crate's unit tests, or one file of integration tests.
@@ -29,13 +31,12 @@ pub(crate) struct TestProgram {
 /// Builds both. The product keeps its own panic strategy, which tests cannot have: hence two calls.
 pub(crate) fn everything(root: &Path) -> Result<Built> {
     let kiste = kiste(root)?;
-    let mut tests: Vec<TestProgram> = artifacts(root, &["test", "--workspace", "--no-run"], "ci")?
-        .iter()
-        .filter(|artifact| artifact["profile"]["test"] == true)
-        .filter_map(test_program)
-        .collect();
+    let artifacts = artifacts(root, &["test", "--workspace", "--no-run"], "ci")?;
+    let (tests, others): (Vec<_>, Vec<_>) = artifacts.iter().partition(|artifact| artifact["profile"]["test"] == true);
+    let mut tests: Vec<TestProgram> = tests.into_iter().filter_map(test_program).collect();
     tests.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Built { kiste, tests })
+    let helpers = others.into_iter().filter_map(executable).filter(|path| !path.ends_with("kiste")).collect();
+    Ok(Built { kiste, tests, helpers })
 }
 
 /// Builds the product alone, unless `KISTE_TEST_BINARY` names another build of it.
