@@ -101,3 +101,14 @@ fn a_prune_takes_its_answer_from_a_pipe() {
     env.kiste(&["volume", "prune", "-a"]).fails(1, &["--force"]);
     env.kiste(&["kill", "nosuch"]).fails(1, &["cannot kill container: nosuch: No such container: nosuch"]);
 }
+
+#[test]
+fn a_volume_on_etc_shows_the_three_files() {
+    let env = Env::with_busybox();
+    let line = "hostname; cat /etc/hostname; ls /etc";
+    assert_eq!(env.sh(&["-h", "box", "-v", "vol:/etc"], line), "box\nbox\ngroup\nhostname\nhosts\npasswd\nresolv.conf");
+    let own = env.write("name", "mine\n");
+    let bind = format!("{}:/etc/hostname", own.display());
+    assert_eq!(env.sh(&["-v", "vol:/etc", "-v", &bind], "cat /etc/hostname"), "mine");
+    env.kiste(&["run", "--rm", "-v", "/dev/null:/nothing", "busybox", "true"]).fails(125, &["file /dev/null"]);
+}

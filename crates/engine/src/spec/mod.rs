@@ -147,8 +147,11 @@ impl Engine {
             Some(name) => self.paths().container(&self.joined(name, "network namespace")?.0.id),
             None => self.paths().container(&container.id),
         };
-        all.extend(mounts::files(&files, &container.mounts, space, host.readonly_rootfs));
-        all.extend(mounts::own(self, &container.mounts, space)?);
+        let mut placed = mounts::files(&files, &container.mounts, space, host.readonly_rootfs);
+        placed.extend(mounts::own(self, &container.mounts, space)?);
+        // Shallow ones first, so that the three files show in a volume on /etc too.
+        placed.sort_by_key(|mount| mount.destination().components().count());
+        all.extend(placed);
         Ok(all)
     }
 

@@ -30,7 +30,8 @@ pub(super) fn bind(path: &Path, mount: &Mount, map: Option<&IdMap>) -> Result<Ow
     let tree = tree.step(wanted)?;
     if let Some(map) = map.filter(|_| options.idmap) {
         set_attributes(&tree, options.idmap_recursive && options.recursive, &map.attributes()).map_err(|error| {
-            unmappable_below(path, options, map).unwrap_or_else(|| not_mappable("directory", path, &error))
+            unmappable_below(path, options, map)
+                .unwrap_or_else(|| not_mappable(if path.is_dir() { "directory" } else { "file" }, path, &error))
         })?;
     }
     apply(&tree, options).step(wanted)?;
