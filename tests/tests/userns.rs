@@ -85,12 +85,14 @@ fn host_namespace_on_request_and_when_privileged() {
 }
 
 #[test]
-fn automatic_ranges_of_a_given_size() {
+fn an_automatic_range_is_the_default() {
     let env = Env::with_busybox();
-    let map = env.sh(&["--userns", "auto:size=2048"], "cat /proc/self/uid_map");
+    let map = env.sh(&["--userns", "auto", "--network", "host"], "cat /proc/self/uid_map");
     let words: Vec<&str> = map.split_whitespace().collect();
-    assert_eq!((words[0], words[2]), ("0", "2048"), "{map}");
-    env.kiste(&["run", "--rm", "--userns", "nonsense", "busybox", "true"]).fails(125, &["userns"]);
+    assert_eq!((words[0], words[2]), ("0", "65536"), "{map}");
+    env.kiste(&["run", "--rm", "--userns", "auto:size=2048", "busybox", "true"])
+        .fails(125, &["auto:size=2048", "hint"]);
+    env.kiste(&["run", "--rm", "--userns", "nonsense", "busybox", "true"]).fails(125, &["nonsense"]);
 }
 
 #[test]
