@@ -59,10 +59,14 @@ impl Engine {
         let rename = || fs::rename(path, &target);
         match rename() {
             Err(error) if error.kind() == ErrorKind::NotFound && !directory.exists() => {
-                crate::make_directory(&directory)?;
-                self.discard(path)
+                match crate::make_directory(&directory) {
+                    Ok(()) => self.discard(path),
+                    Err(_) => tree::remove(path).map(|()| None),
+                }
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            // No room for one more name: the directory that is to free some goes at once.
+            Err(error) if error.kind() == ErrorKind::StorageFull => tree::remove(path).map(|()| None),
             renamed => renamed.map(|()| Some(target.clone())).step(step),
         }
     }

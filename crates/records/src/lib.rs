@@ -2,6 +2,7 @@
 //! mean is the business of the crates above, each of which owns its tables.
 
 mod migrate;
+mod reserve;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -157,6 +158,9 @@ impl Records {
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        if let Some(directory) = self.connection.path().map(Path::new).and_then(Path::parent) {
+            reserve::balance(directory);
+        }
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let answer = work(&transaction)?;
         transaction.commit()?;
