@@ -67,6 +67,8 @@ pub enum Rootfs {
         work: PathBuf,
         /// Paths inside that are hidden behind an empty read-only directory (`host:` images: our own root and state).
         hidden: Vec<PathBuf>,
+        /// The changes go with the container (`--rm`), so nothing is synced.
+        volatile: bool,
     },
     /// A directory as it is.
     Directory(PathBuf),

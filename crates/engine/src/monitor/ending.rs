@@ -43,7 +43,10 @@ impl Monitor {
         self.teller.tell("die", &attributes);
         match self.backoff.next(&self.settings.restart, self.status.manually_stopped, code, lived) {
             Some(pause) => self.restart_after(pause, code),
-            None => self.finish_run(),
+            None => {
+                self.finish_run();
+                self.ended = Some(run);
+            }
         }
     }
 
@@ -120,13 +123,18 @@ impl Monitor {
         }
         // If this fails (a full disk), the status stays behind and the next command records it.
         let engine = Engine::new(self.paths.clone());
-        let trash = engine.record_end(&self.id, &self.status, self.settings.auto_remove).unwrap_or_default();
+        self.trash = engine.record_end(&self.id, &self.status, self.settings.auto_remove).unwrap_or_default();
         drop(engine);
         self.lock = None;
         self.clients.tell(&[Waiting::Stop], &Answer::done());
         self.clients.tell(&[Waiting::End, Waiting::Exit], &Answer::Ended { code: self.status.exit_code });
-        // Nobody has to wait for this. What stays is swept by a later command.
-        trash.iter().for_each(|path| drop(tree::remove(path)));
+    }
+
+    /// What nobody has to wait for: takes the container's mounts down and deletes its files. What stays is swept by a
+    /// later command.
+    pub(super) fn clean_up(mut self) {
+        self.ended = None;
+        self.trash.iter().for_each(|path| drop(tree::remove(path)));
     }
 
     fn remove_cgroup(&self) {

@@ -66,6 +66,10 @@ struct Monitor {
     signals: SignalFd,
     clients: Clients,
     run: Option<Run>,
+    /// The last run, after its end: its mounts may still be there.
+    ended: Option<Run>,
+    /// Directories of a container that is removed.
+    trash: Vec<PathBuf>,
     streams: run::Streams,
     feed: Feed,
     log: Log,
@@ -96,7 +100,9 @@ pub fn main(paths: &Paths, id: &str) -> i32 {
     failpoint::hit("monitor-begun");
     match begin(paths, id, &control) {
         Ok((mut monitor, attach)) => {
-            i32::from(monitor.welcome(control, attach).and_then(|()| monitor.serve()).is_err())
+            let served = monitor.welcome(control, attach).and_then(|()| monitor.serve());
+            monitor.clean_up();
+            i32::from(served.is_err())
         }
         Err(error) => {
             let _ = protocol::send(&control, &Answer::Failed(error), &[]);
@@ -184,6 +190,8 @@ impl Monitor {
             signals,
             clients: Clients::default(),
             run: None,
+            ended: None,
+            trash: Vec::new(),
             streams: run::Streams::default(),
             feed: Feed::default(),
             log,

@@ -312,7 +312,9 @@ fn effective_capabilities(spec: &Spec) -> Vec<String> {
 
 fn rootfs(rootfs: &plan::Rootfs) -> launch::Rootfs {
     match rootfs.clone() {
-        plan::Rootfs::Overlay { lower, upper, work, hidden } => launch::Rootfs::Overlay { lower, upper, work, hidden },
+        plan::Rootfs::Overlay { lower, upper, work, hidden, volatile } => {
+            launch::Rootfs::Overlay { lower, upper, work, hidden, volatile }
+        }
         plan::Rootfs::Directory(path) => launch::Rootfs::Directory(path),
     }
 }

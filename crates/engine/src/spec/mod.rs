@@ -96,6 +96,7 @@ impl Engine {
             upper: directory.join("upper"),
             work: directory.join("work"),
             hidden,
+            volatile: container.host.auto_remove,
         }
     }
 

@@ -117,6 +117,7 @@ fn run_in(job: &Job, cgroup: Option<&Cgroup>, times: &mut [Vec<Duration>; 3]) ->
             upper: job.upper.clone(),
             work: job.work.clone(),
             hidden: job.hidden.clone(),
+            volatile: false,
         },
     };
     let filter = job.default_seccomp.then(|| default_filter(process));

@@ -67,6 +67,9 @@ pub enum Rootfs {
         work: PathBuf,
         /// Absolute paths inside that are hidden behind an empty directory.
         hidden: Vec<PathBuf>,
+        /// The changes go with the container: they are never synced to disk, and the end of its process does not wait
+        /// for its mounts to be taken down (without that the kernel syncs the whole file system of `upper` first).
+        volatile: bool,
     },
     /// A directory, bind-mounted (idmapped where the configuration asks).
     Directory(PathBuf),
@@ -100,9 +103,9 @@ pub struct Created {
     control: OwnedFd,
 }
 
-/// Detached mounts of the layers, which the container's overlay does not need any more. Dropping them makes the kernel
-/// wait for a grace period each (together 0.5 to 8 ms were measured), which belongs where nobody waits for it: at the
-/// container's end.
+/// What the kernel takes its time to take down (it waits for a grace period for each), which belongs where nobody waits
+/// for it: detached mounts of the layers, which the container's overlay does not need any more, and the mounts of a
+/// container whose changes go with it.
 #[derive(Default)]
 pub struct Held(Vec<OwnedFd>);
 

@@ -9,7 +9,8 @@ use linux::mount::{Attributes, attr, clone_tree};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
 };
 use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 
@@ -18,33 +19,39 @@ use super::stage::{self, Stage};
 use super::step::Step;
 use super::{Error, Held};
 
-/// A detached overlay over `lower` (topmost first) with `upper` and `work`, which must be siblings. `empty` is an empty
-/// directory. `held` takes mounts that were needed on the way.
+/// The directories that take the changes; siblings on one file system.
+pub(super) struct Writable<'a> {
+    pub(super) upper: &'a Path,
+    pub(super) work: &'a Path,
+    /// See [`Rootfs::Overlay`](super::Rootfs::Overlay).
+    pub(super) volatile: bool,
+}
+
+/// A detached overlay over `lower` (topmost first). `empty` is an empty directory. `held` takes mounts that were needed
+/// on the way.
 pub(super) fn overlay(
     lower: &[PathBuf],
-    upper: &Path,
-    work: &Path,
+    writable: &Writable<'_>,
     empty: &Path,
     map: Option<&IdMap>,
     held: &mut Held,
 ) -> Result<OwnedFd, Error> {
     match map {
-        Some(_) => stage::with(empty, |stage| make(lower, upper, work, map, Some(stage), held)),
-        None => make(lower, upper, work, None, None, held),
+        Some(_) => stage::with(empty, |stage| make(lower, writable, map, Some(stage), held)),
+        None => make(lower, writable, None, None, held),
     }
 }
 
 fn make(
     lower: &[PathBuf],
-    upper: &Path,
-    work: &Path,
+    writable: &Writable<'_>,
     map: Option<&IdMap>,
     stage: Option<&Stage>,
     held: &mut Held,
 ) -> Result<OwnedFd, Error> {
     let layers = lower.iter().map(|layer| open_layer(layer, map)).collect::<Result<Vec<_>, _>>()?;
     // The mount that both are on lives as long as its own descriptor.
-    let [tree, upper, work] = open_writable(upper, work, map)?;
+    let [tree, upper, work] = open_writable(writable.upper, writable.work, map)?;
     if let Some(stage) = stage {
         layers.iter().chain([&tree]).try_for_each(|tree| stage.hold(tree))?;
     }
@@ -55,6 +62,9 @@ fn make(
     }
     set_directory(&fs, "upperdir", &upper).step(|| "overlay: set upper directory".into())?;
     set_directory(&fs, "workdir", &work).step(|| "overlay: set work directory".into())?;
+    if writable.volatile {
+        fsconfig_set_flag(&fs, "volatile").step(|| "overlay: set volatile".into())?;
+    }
     create_as(&fs, map)?;
     if map.is_some() {
         held.0.extend(layers);

@@ -16,6 +16,7 @@ use super::devices::{self, Device};
 use super::idmap::{self, IdMap};
 use super::mounts::{self, Mount, Source};
 use super::namespaces::Namespaces;
+use super::overlay::Writable;
 use super::place::Covers;
 use super::step::Step;
 use super::{Created, Error, Held, Launch, Rootfs, Stdio, binds, child, overlay};
@@ -120,7 +121,13 @@ pub(super) fn create(launch: &Launch<'_>) -> Result<Created, Error> {
     drop(childs);
     let mut held = Held::default();
     match finish(&plan, &control, child, &mut held) {
-        Ok((child, terminal)) => Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, held, control }),
+        Ok((child, terminal)) => {
+            if matches!(launch.rootfs, Rootfs::Overlay { volatile: true, .. }) {
+                // Kernels before 6.11 have no such descriptor: there the end waits.
+                held.0.extend(linux::namespace::mounts_of(child.pidfd.as_fd()));
+            }
+            Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, held, control })
+        }
         Err((child, error)) => Err(reap(&child.pidfd, error)),
     }
 }
@@ -281,8 +288,9 @@ fn prepare(plan: &Plan<'_>, map: Option<&IdMap>, held: &mut Held) -> Result<Vec<
 
 fn root(plan: &Plan<'_>, map: Option<&IdMap>, held: &mut Held) -> Result<OwnedFd, Error> {
     match &plan.launch.rootfs {
-        Rootfs::Overlay { lower, upper, work, .. } => {
-            overlay::overlay(lower, upper, work, &plan.launch.state, map, held)
+        Rootfs::Overlay { lower, upper, work, volatile, .. } => {
+            let writable = Writable { upper, work, volatile: *volatile };
+            overlay::overlay(lower, &writable, &plan.launch.state, map, held)
         }
         Rootfs::Directory(path) => overlay::directory(path, map),
     }
