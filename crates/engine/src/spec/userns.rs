@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
 
-use crate::model::HostConfig;
+use crate::model::{Config, HostConfig};
 use crate::{Context as _, Error, Result};
 
 /// Ids in a container's own range.
@@ -111,8 +111,9 @@ pub(crate) fn caller() -> Option<(u32, u32)> {
 }
 
 /// Turns `keep-id` into `keep-id:uid=…,gid=…` with the caller's ids, so that the record does not depend on who starts
-/// it later. The host's ids are kept with it: `container-id` and `host-id` are the same unless they were given.
-pub(crate) fn fix_caller(host: &mut HostConfig) -> Result<()> {
+/// it later. The host's ids are kept with it: `container-id` and `host-id` are the same unless they were given. Programs
+/// run as that user where neither image nor user says otherwise (as with Podman).
+pub(crate) fn fix_caller(host: &mut HostConfig, config: &mut Config) -> Result<()> {
     let Mode::KeepId { uid, gid } = Mode::parse(&host.userns_mode)? else { return Ok(()) };
     let (caller, group) = caller().ok_or_else(|| {
         Error::invalid("--userns=keep-id: the caller is root, who cannot be kept")
@@ -124,6 +125,9 @@ pub(crate) fn fix_caller(host: &mut HostConfig) -> Result<()> {
             .hinted("give ids inside the container with keep-id:uid=N,gid=N"));
     }
     host.userns_mode = format!("keep-id:uid={uid},gid={gid}");
+    if config.user.is_empty() {
+        config.user = format!("{uid}:{gid}");
+    }
     host.annotations.insert(KEPT.to_owned(), format!("{caller}:{group}"));
     Ok(())
 }

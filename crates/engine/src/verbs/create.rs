@@ -86,7 +86,7 @@ impl Engine {
         if spec::command(&config).is_empty() {
             return Err(Error::invalid("no command specified").hinted("the image names none: give one after the image"));
         }
-        userns::fix_caller(&mut host)?;
+        userns::fix_caller(&mut host, &mut config)?;
         security::embed_profile(&mut host)?;
         defaults::fill_host(&mut host);
         self.name_host(&mut config, &host, &id)?;
