@@ -112,3 +112,30 @@ fn a_volume_on_etc_shows_the_three_files() {
     assert_eq!(env.sh(&["-v", "vol:/etc", "-v", &bind], "cat /etc/hostname"), "mine");
     env.kiste(&["run", "--rm", "-v", "/dev/null:/nothing", "busybox", "true"]).fails(125, &["file /dev/null"]);
 }
+
+#[test]
+fn propagation_needs_a_mount_that_propagates() {
+    let env = Env::with_busybox();
+    let [private, shared] = ["private", "shared"].map(|kind| {
+        let path = env.path(kind);
+        std::fs::create_dir(&path).unwrap();
+        let mount = |arguments: &[&str]| {
+            assert!(std::process::Command::new("mount").args(arguments).arg(&path).status().unwrap().success());
+        };
+        mount(&["-t", "tmpfs", "flags"]);
+        mount(&[&format!("--make-{kind}")]);
+        path
+    });
+    let run = |options: &str, source: &std::path::Path, line: &str| {
+        let volume = format!("{}:/x:{options}", source.display());
+        env.kiste(&["run", "--rm", "-v", &volume, "busybox", "sh", "-c", line])
+    };
+    run("rslave", &private, "true")
+        .fails(125, &["is mounted on", "but it is not a shared or slave mount", "--make-rshared"]);
+    run("rshared", &private, "true").fails(125, &["but it is not a shared mount"]);
+    assert_eq!(run("rslave", &shared, "grep -c ' /x .* master:' /proc/self/mountinfo").ok(), "1");
+    assert_eq!(run("rprivate", &shared, "grep -c ' /x .* master:' /proc/self/mountinfo; true").ok(), "0");
+    for path in [private, shared] {
+        assert!(std::process::Command::new("umount").arg(path).status().unwrap().success());
+    }
+}

@@ -5,6 +5,7 @@ pub(crate) mod caps;
 pub(crate) mod devices;
 mod mounts;
 mod namespaces;
+mod propagation;
 pub(crate) mod resources;
 pub(crate) mod security;
 pub(crate) mod userns;
@@ -261,7 +262,7 @@ fn process(config: &Config, host: &HostConfig, options: &Options, capabilities: 
     process.set_capabilities(Some(caps::sets(capabilities)));
     process.set_rlimits(Some(security::rlimits(host)?).filter(|limits| !limits.is_empty()));
     process.set_no_new_privileges(Some(options.no_new_privileges));
-    process.set_apparmor_profile(options.apparmor.clone());
+    process.set_apparmor_profile(None);
     process.set_selinux_label(None);
     process.set_oom_score_adj(i32::try_from(host.oom_score_adj).ok().filter(|score| *score != 0));
     Ok(process)

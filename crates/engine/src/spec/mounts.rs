@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Mount;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use super::Space;
+use super::{Space, propagation};
 use crate::model::HostConfig;
 use crate::table::MountRecord;
 use crate::{Engine, Error, Result};
@@ -150,6 +150,7 @@ fn one(engine: &Engine, record: &MountRecord, space: &Space) -> Result<Mount> {
         options.push(if options.contains(&"rbind") { "ridmap" } else { "idmap" });
     }
     let source = inside(Path::new(&point.source), &record.subpath)?;
+    propagation::check(&source, &point.propagation)?;
     if !record.subpath.is_empty() {
         options.push(sandbox::launch::NO_LINKS);
     }
