@@ -72,8 +72,21 @@ impl Failure {
 
 impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
-        Failure { hint: error.hint, ..Failure::new(error.message) }
+        let hint = error.hint.or_else(|| usual_hint(&error.message, rustix::process::geteuid().is_root()));
+        Failure { hint, ..Failure::new(error.message) }
     }
+}
+
+/// What helps against causes that any step can meet.
+fn usual_hint(message: &str, root: bool) -> Option<String> {
+    let hint = match message.rsplit(": ").next()? {
+        "permission denied" | "operation not permitted" if !root => "run as root",
+        "no space left on device" => "free some disk space, or use another directory with --root",
+        "disk quota exceeded" => "raise the quota, or use another directory with --root",
+        "read-only file system" => "make it writable, or use another directory with --root and --state",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 impl From<io::Error> for Failure {
@@ -83,5 +96,20 @@ impl From<io::Error> for Failure {
             io::ErrorKind::BrokenPipe => Failure::quiet(BROKEN_PIPE),
             _ => Failure::new(format!("write output: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_causes_have_hints() {
+        assert_eq!(usual_hint("open /x: permission denied", false).as_deref(), Some("run as root"));
+        assert_eq!(usual_hint("open /x: permission denied", true), None);
+        assert!(usual_hint("create /x: no space left on device", true).is_some());
+        assert_eq!(usual_hint("No such container: x", false), None);
+        let own = Failure::from(engine::Error::internal("a: no space left on device").hinted("own"));
+        assert_eq!(own.hint.as_deref(), Some("own"));
     }
 }
