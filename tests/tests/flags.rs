@@ -139,3 +139,13 @@ fn propagation_needs_a_mount_that_propagates() {
         assert!(std::process::Command::new("umount").arg(path).status().unwrap().success());
     }
 }
+
+#[test]
+fn removing_what_removes_itself() {
+    let env = Env::with_busybox();
+    for _ in 0..5 {
+        env.ok(&["run", "-di", "--rm", "--name", "cc", "busybox", "cat"]);
+        assert_eq!(env.ok(&["rm", "-f", "cc"]), "cc");
+        assert_eq!(std::fs::read_dir(env.state().join("containers")).unwrap().count(), 0);
+    }
+}

@@ -7,7 +7,7 @@ use engine::model::ExecConfig;
 use crate::commands::Verb;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::options::environment::environment;
+use crate::options::environment::{environment, variable};
 use crate::terminal::{self, Keys, Relay, Signals};
 
 #[derive(clap::Args)]
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "string", value_parser = Keys::parse)]
     detach_keys: Option<Keys>,
     /// Set environment variables
-    #[arg(short, long, value_name = "list")]
+    #[arg(short, long, value_name = "list", value_parser = variable)]
     env: Vec<String>,
     /// Read in a file of environment variables
     #[arg(long, value_name = "list")]

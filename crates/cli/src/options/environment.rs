@@ -17,13 +17,17 @@ pub(crate) fn environment(files: &[PathBuf], flags: &[String]) -> Result<Vec<Str
             lines(file, "env")?.into_iter().filter_map(|line| Some(own_value(&line)).filter(|line| line.contains('='))),
         );
     }
-    for flag in flags {
-        if flag.is_empty() || flag.starts_with('=') {
-            return Err(Failure::new(format!("invalid environment variable: {flag}")).coded(ENGINE_FAILED));
-        }
-        all.push(own_value(flag));
-    }
+    all.extend(flags.iter().map(|flag| own_value(flag)));
     Ok(all)
+}
+
+/// One `-e`: `NAME=value` or `NAME`.
+pub(crate) fn variable(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("invalid environment variable: ".to_owned()),
+        _ if text.starts_with('=') => Err(format!("invalid environment variable: {text}")),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// The proxy variables that the user's `config.json` asks for (`proxies.default`), in both cases, where the container's
@@ -124,7 +128,7 @@ mod tests {
             assert!(failure.message.ends_with(why), "{}", failure.message);
         }
         assert!(environment(&["/nonexistent".into()], &[]).is_err());
-        assert!(environment(&[], &["=x".into()]).is_err());
+        assert!(variable("=x").is_err() && variable("").is_err() && variable("x=").is_ok());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) struct Process {
     #[arg(long, value_name = "string")]
     entrypoint: Option<String>,
     /// Set environment variables
-    #[arg(short, long, value_name = "list")]
+    #[arg(short, long, value_name = "list", value_parser = environment::variable)]
     env: Vec<String>,
     /// Read in a file of environment variables
     #[arg(long, value_name = "list")]

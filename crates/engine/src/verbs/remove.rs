@@ -29,13 +29,26 @@ impl Engine {
     /// Removes a container and everything that it owns.
     pub fn remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
         let container = self.look_up(name)?;
+        match self.remove_found(name, &container, options) {
+            // It removed itself meanwhile, which is what was wanted.
+            Err(error) if error.kind == ErrorKind::NotFound && container.host.auto_remove => Ok(()),
+            done => done,
+        }
+    }
+
+    fn remove_found(&self, name: &str, container: &Container, options: RemoveOptions) -> Result<()> {
         let _lock = loop {
             if let Some(lock) = RunLock::try_take(self.paths(), &container.id)? {
                 break lock;
             }
-            self.make_way(name, &container, options)?;
+            self.make_way(name, container, options)?;
         };
-        self.remove_locked(&container.id, options.volumes)
+        self.remove_locked(&container.id, options.volumes).inspect_err(|error| {
+            if error.kind == ErrorKind::NotFound {
+                // Taking the lock made the state directory again. What stays is swept by a later command.
+                drop(tree::remove(&self.paths().container_state(&container.id)));
+            }
+        })
     }
 
     /// Somebody is responsible for the container's run: an error, or with `force` the end of the run.
