@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use linux::mount::{Attributes, attr, clone_tree};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
@@ -70,7 +70,20 @@ fn make(
         held.0.extend(layers);
         held.0.push(tree);
     }
-    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).step(|| "mount overlay".into())
+    let made = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).step(|| "mount overlay".into())?;
+    check_writable(&made, writable.upper)?;
+    Ok(made)
+}
+
+/// Where overlay cannot prepare its work directory, it does not fail but turns read-only.
+fn check_writable(overlay: &OwnedFd, upper: &Path) -> Result<(), Error> {
+    let read_only = rustix::fs::fstatvfs(overlay).step(|| "inspect overlay".into())?;
+    if !read_only.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(());
+    }
+    let full = rustix::fs::statvfs(upper).is_ok_and(|system| system.f_bavail == 0 || system.f_favail == 0);
+    let cause = if full { Errno::NOSPC } else { Errno::ROFS };
+    Err(cause).step(|| format!("prepare the work directory beside {}", upper.display()))
 }
 
 /// One read-only layer.
