@@ -141,6 +141,10 @@ fn begin(paths: &Paths, id: &str, control: &OwnedFd) -> Result<(Monitor, Option<
     let plan = read_plan(paths, id)?;
     let mut monitor = Monitor::new(paths, &plan, lock)?;
     monitor.console = console;
+    if attach.is_some() {
+        // Docker's order: before `start`.
+        monitor.teller.tell("attach", &[]);
+    }
     if adopt {
         monitor.adopt(&plan)?;
     } else if let Err(error) = monitor.start(&plan) {

@@ -67,8 +67,9 @@ impl Monitor {
     }
 
     fn attach_or_refuse(&mut self, id: u32, wanted: Streams) {
-        if let Err(error) = self.attach(id, wanted, false) {
-            self.clients.reply(id, Err(error));
+        match self.attach(id, wanted, false) {
+            Ok(()) => self.teller.tell("attach", &[]),
+            Err(error) => self.clients.reply(id, Err(error)),
         }
     }
 
@@ -82,7 +83,6 @@ impl Monitor {
         };
         let directory = self.spill_directory();
         self.clients.attach(&self.poll, id, given, lossless.then_some(directory.as_path()))?;
-        self.teller.tell("attach", &[]);
         Ok(())
     }
 
