@@ -149,3 +149,15 @@ fn removing_what_removes_itself() {
         assert_eq!(std::fs::read_dir(env.state().join("containers")).unwrap().count(), 0);
     }
 }
+
+#[test]
+fn create_ends_with_one_where_the_engine_refuses() {
+    let env = Env::with_busybox();
+    env.kiste(&["create", "--pull", "never", "nosuch"]).fails(1, &["No such image: nosuch:latest"]);
+    env.kiste(&["create", "-m", "1m", "busybox"]).fails(1, &["Minimum memory limit allowed is 6MB"]);
+    env.kiste(&["create", "-m", "x", "busybox"]).fails(125, &["invalid size: 'x'"]);
+    env.kiste(&["create", "--no-healthcheck", "--health-cmd", "x", "busybox"]).fails(125, &["conflicts"]);
+    env.kiste(&["ps", "-f", "name=["]).fails(1, &["invalid filter 'name=[': unclosed character class\n"]);
+    env.detached(&["--name", "cc"], "sleep 60");
+    env.kiste(&["top", "cc", "-C", "nosuch"]).fails(1, &["ps: exit status: 1"]);
+}

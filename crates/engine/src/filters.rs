@@ -46,7 +46,12 @@ impl<'a> Filters<'a> {
     /// The key's values as patterns.
     pub(crate) fn patterns(&self, key: &str) -> Result<Patterns> {
         let compile = |value: &String| {
-            Regex::new(value).map_err(|e| Error::invalid(format!("invalid filter '{key}={value}': {e}")))
+            Regex::new(value).map_err(|error| {
+                // The first lines of the text show the expression with a mark below the place.
+                let text = error.to_string();
+                let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                Error::invalid(format!("invalid filter '{key}={value}': {reason}"))
+            })
         };
         Ok(Patterns(self.values(key).iter().map(compile).collect::<Result<_>>()?))
     }

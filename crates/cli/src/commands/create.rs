@@ -29,9 +29,10 @@ impl Verb for Args {
         let cidfile = self.options.cidfile().map(Cidfile::reserve).transpose()?;
         let mut request = self.options.request()?;
         proxies(context.settings(), &mut request.config.env);
-        let created = with_image(context, &request, pull, |request| {
-            context.engine.create(request).map_err(|error| Failure::of_program(error, ENGINE_FAILED))
-        })?;
+        let created =
+            with_image(context, &request, pull, |request| context.engine.create(request).map_err(Failure::from));
+        // Flags that contradict each other end with 125, what the engine refuses with 1 (docker create).
+        let created = created.map_err(|failure| failure.coded(1))?;
         created.warnings.iter().for_each(|warning| context.warn(warning));
         if let Some(cidfile) = cidfile {
             cidfile.write(&created.id)?;
