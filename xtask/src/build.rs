@@ -20,7 +20,7 @@ pub(crate) struct Built {
 
 /// One test program: a crate's unit tests, or one file of integration tests.
 pub(crate) struct TestProgram {
-    /// Package and target, `engine` or `kiste-tests::lifecycle`.
+    /// Directory of the package, with the target unless that is the library: `engine`, `tests::lifecycle`.
     pub name: String,
     /// The executable.
     pub path: PathBuf,
@@ -75,8 +75,8 @@ fn test_program(artifact: &Value) -> Option<TestProgram> {
     let directory = Path::new(artifact["manifest_path"].as_str()?).parent()?.to_owned();
     let package = directory.file_name()?.to_str()?.to_owned();
     let target = artifact["target"]["name"].as_str()?;
-    let integration = artifact["target"]["kind"][0] == "test";
-    let name = if integration { format!("{package}::{target}") } else { package };
+    let kind = artifact["target"]["kind"][0].as_str()?;
+    let name = if kind == "lib" { package } else { format!("{package}::{target}") };
     Some(TestProgram { name, path, directory })
 }
 
