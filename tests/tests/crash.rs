@@ -202,3 +202,128 @@ fn after_a_reboot_nothing_runs_and_nothing_is_lost() {
     env.ok(&["start", "cc"]);
     assert_eq!(env.ok(&["exec", "cc", "cat", "/kept"]), "kept");
 }
+
+#[test]
+fn killed_while_creating_and_removing() {
+    let env = Env::with_busybox();
+    for failpoint in failpoints() {
+        let output = with_failpoint(&env, failpoint, &["create", "--name", "cc", "busybox", "true"]);
+        if output.code() == 0 {
+            assert_eq!(containers(&env), ["cc"], "acknowledged, then lost at {failpoint}");
+            let output = with_failpoint(&env, failpoint, &["rm", "cc"]);
+            assert!(output.code() != 0 || containers(&env).is_empty(), "acknowledged, yet it is there: {failpoint}");
+        }
+        manageable(&env, failpoint);
+    }
+}
+
+#[test]
+fn killed_while_restarting() {
+    let env = Env::with_busybox();
+    for failpoint in failpoints() {
+        env.detached(&["--name", "cc"], "sleep 60");
+        let output = with_failpoint(&env, failpoint, &["restart", "-t", "0", "cc"]);
+        assert_eq!(containers(&env), ["cc"], "at {failpoint}");
+        if output.code() == 0 {
+            assert_eq!(env.status("cc"), "running", "acknowledged, yet it is ended: {failpoint}");
+        }
+        manageable(&env, failpoint);
+    }
+}
+
+#[test]
+fn a_restart_policy_outlives_the_monitor() {
+    let env = Env::with_busybox();
+    env.detached(&["--name", "cc", "--restart", "always"], "sleep 60");
+    let first = env.pid("cc");
+    kill_monitors(&env);
+    assert_eq!(env.pid("cc"), first, "adopted");
+    kill_process(Pid::from_raw(first.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    let again = || (env.status("cc") == "running" && ![0, first].contains(&env.pid("cc"))).then(|| env.pid("cc"));
+    let second = wait_until("the new monitor has restarted it", Duration::from_secs(10), again);
+    kill_monitors(&env);
+    kill_process(Pid::from_raw(second.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(env.status("cc"), "running", "the next command has started it again");
+}
+
+#[test]
+fn followers_and_waiters_outlive_the_monitor() {
+    let env = Env::with_busybox();
+    env.detached(&["--name", "cc"], "i=0; while [ $i -lt 30 ]; do echo $i; i=$((i+1)); sleep 0.05; done; exit 5");
+    let line = |verb: &[&str]| {
+        let mut command = env.command(verb);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+        command.spawn().unwrap()
+    };
+    let (logs, wait) = (line(&["logs", "-f", "cc"]), line(&["wait", "cc"]));
+    wait_until("it writes", Duration::from_secs(10), || (env.ok(&["logs", "cc"]).lines().count() > 3).then_some(()));
+    kill_monitors(&env);
+    env.ok(&["ps"]);
+    let logs = String::from_utf8(logs.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(logs.lines().collect::<Vec<_>>(), (0..30).map(|i| i.to_string()).collect::<Vec<_>>());
+    assert_eq!(wait.wait_with_output().unwrap().stdout, b"5\n");
+    assert_eq!(env.inspect("cc")["State"]["ExitCode"], 5);
+}
+
+/// Nobody ever sees an ended container without the code with which it ended.
+#[test]
+fn an_end_is_never_seen_without_its_code() {
+    let env = Env::with_busybox();
+    for _ in 0..5 {
+        env.detached(&["--name", "cc"], "sleep 0.2; exit 5");
+        wait_until("it has ended", Duration::from_secs(10), || {
+            let seen = env.ok(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "cc"]);
+            assert!(["running 0", "exited 5"].contains(&seen.as_str()), "{seen}");
+            (seen == "exited 5").then_some(())
+        });
+        env.ok(&["rm", "cc"]);
+    }
+}
+
+/// Monitors die at any moment while commands of all kinds go on; afterwards every container obeys.
+#[test]
+fn monitors_die_under_load() {
+    let env = Env::with_busybox();
+    let names = ["aa", "bb", "cc"];
+    for name in names {
+        env.detached(&["--name", name], "trap 'exit 7' TERM; while :; do echo x; sleep 0.02; done");
+    }
+    let verbs: [&[&str]; 9] = [
+        &["exec", "NAME", "true"],
+        &["ps", "-a"],
+        &["stop", "-t", "1", "NAME"],
+        &["start", "NAME"],
+        &["pause", "NAME"],
+        &["unpause", "NAME"],
+        &["restart", "-t", "1", "NAME"],
+        &["start", "NAME"],
+        &["kill", "NAME"],
+    ];
+    std::thread::scope(|scope| {
+        for worker in 0..3 {
+            let (env, names) = (&env, &names);
+            scope.spawn(move || {
+                for turn in 0..30 {
+                    let name = names[(worker + turn) % names.len()];
+                    let verb = verbs[(worker * 4 + turn * 5) % verbs.len()];
+                    let arguments: Vec<&str> = verb.iter().map(|w| if *w == "NAME" { name } else { w }).collect();
+                    let output = env.kiste(&arguments);
+                    assert!(!output.stderr.contains("panicked") && !output.stderr.contains("database"), "{output:#?}");
+                }
+            });
+        }
+        for turn in 0..15 {
+            std::thread::sleep(Duration::from_millis(70));
+            if let Some(pid) = env.monitors().get(turn % names.len()) {
+                let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
+            }
+        }
+    });
+    for name in names {
+        env.kiste(&["unpause", name]);
+        env.ok(&["restart", "-t", "1", name]);
+        assert_eq!(env.ok(&["exec", name, "echo", "in"]), "in");
+        env.ok(&["stop", name]);
+        assert_eq!(env.status(name), "exited");
+    }
+}

@@ -31,6 +31,11 @@ impl Engine {
     fn viewed(&self, container: Container) -> View {
         // Settled just now, so the status is that of a run that somebody looks after.
         let run = (container.state == Intent::Running).then(|| status::read(self.paths(), &container.id)).flatten();
+        if container.state == Intent::Running && run.is_none() {
+            // It has ended since we looked: its end was on record before its status went.
+            let again = self.read(|connection| table::find(connection, &container.id));
+            return View { container: again.unwrap_or(container), run };
+        }
         View { container, run }
     }
 }
@@ -59,7 +64,8 @@ impl View {
     /// Exit code of the last run; 0 while it runs.
     pub(crate) fn exit_code(&self) -> i64 {
         match &self.run {
-            Some(run) if self.status() == Status::Restarting => i64::from(run.exit_code),
+            // `exited`: its monitor is just winding it up.
+            Some(run) if matches!(run.status, Status::Restarting | Status::Exited) => i64::from(run.exit_code),
             Some(_) => 0,
             None => self.container.exit_code,
         }
@@ -164,6 +170,13 @@ mod tests {
             "Up 3 minutes (health: starting)"
         );
         assert_eq!(view(Intent::Running, running(Status::Paused, "")).phrase(), "Up 3 minutes (Paused)");
+    }
+
+    #[test]
+    fn an_end_that_is_not_on_record_yet_has_its_code() {
+        let run = RunStatus { status: Status::Exited, exit_code: 5, ..RunStatus::default() };
+        let state = view(Intent::Running, Some(run)).state();
+        assert!(!state.running && state.exit_code == 5 && state.status == Status::Exited);
     }
 
     #[test]

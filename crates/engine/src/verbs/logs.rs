@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::log::{Driver, Options, read::Reader};
 use crate::monitor::protocol::{self, Request};
+use crate::table::Intent;
 use crate::{Context, Engine, Error, Result};
 
 /// Which output a line came from.
@@ -80,7 +81,7 @@ impl Engine {
         if !replay(&mut reader, request, each).step(step)? {
             return Ok(());
         }
-        let (Some(monitor), Some(watch)) = (monitor, watch) else { return Ok(()) };
+        let (Some(mut monitor), Some(watch)) = (monitor, watch) else { return Ok(()) };
         loop {
             let ended = wait_for_more(&watch, &monitor).step(step)?;
             while let Some(entry) = reader.next().step(step)? {
@@ -89,9 +90,25 @@ impl Engine {
                 }
             }
             if ended {
-                return Ok(());
+                match self.successor(&container.id, &monitor)? {
+                    Some(next) => monitor = next,
+                    None => return Ok(()),
+                }
             }
         }
+    }
+
+    /// What to wait for when `monitor` has been heard of: nothing if it told the end of the run; if it died, the one that
+    /// has adopted the container.
+    fn successor(&self, id: &str, monitor: &OwnedFd) -> Result<Option<OwnedFd>> {
+        if protocol::answer(monitor)?.is_some() {
+            return Ok(None);
+        }
+        let Ok(container) = self.look_up(id) else { return Ok(None) };
+        if container.state != Intent::Running || self.connect(&container).is_err() {
+            return Ok(None);
+        }
+        self.subscribe_end(id)
     }
 
     /// A connection that becomes readable when the run is over; none if there is no run.

@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use records::Durability;
 
@@ -147,9 +148,13 @@ impl Engine {
     /// A connection to the monitor of a container that runs.
     pub(crate) fn connect(&self, container: &Container) -> Result<OwnedFd> {
         let directory = self.paths().container_state(&container.id);
+        let deadline = Instant::now() + LISTENS_WITHIN;
         while status::is_held(self.paths(), &container.id) {
             if let Some(socket) = protocol::connect(&directory)? {
                 return Ok(socket);
+            }
+            if Instant::now() > deadline {
+                return Err(deaf(container, &directory));
             }
             // The monitor is about to listen, or about to go.
             std::thread::sleep(Duration::from_millis(1));
@@ -168,6 +173,15 @@ impl Engine {
             _ => Err(not_running(container)),
         }
     }
+}
+
+/// A monitor listens within milliseconds, unless somebody removed its socket.
+const LISTENS_WITHIN: Duration = Duration::from_secs(10);
+
+fn deaf(container: &Container, directory: &Path) -> Error {
+    let socket = directory.join("monitor.sock");
+    let message = format!("the monitor of container {} does not listen on {}", container.name, socket.display());
+    Error::internal(message).hinted("kill the process 'kiste monitor … ID': the next command starts another one")
 }
 
 /// Docker's words for a verb that needs a running container.
