@@ -161,3 +161,24 @@ fn create_ends_with_one_where_the_engine_refuses() {
     env.detached(&["--name", "cc"], "sleep 60");
     env.kiste(&["top", "cc", "-C", "nosuch"]).fails(1, &["ps: exit status: 1"]);
 }
+
+#[test]
+fn what_a_flag_says_is_never_left_out() {
+    let env = Env::with_busybox();
+    let run = |options: &[&str]| env.kiste(&[&["run", "--rm"], options, &["busybox", "pwd"]].concat());
+    run(&["--mount", "type=volume,dst=/x,volume-opt=type=tmpfs,volume-opt=device=tmpfs"])
+        .fails(125, &["type=\"tmpfs\""]);
+    run(&["--label", "a b=c"]).fails(125, &["label 'a b' contains whitespaces"]);
+    assert_eq!(run(&["-w", "/x/../y/."]).ok(), "/y");
+    let line = "touch /x/f; sleep 60";
+    let directory = env.path("data");
+    std::fs::create_dir(&directory).unwrap();
+    let device = format!("volume-opt=device={}", directory.display());
+    let mount = format!("type=volume,dst=/x,volume-opt=type=none,volume-opt=o=bind,{device},volume-label=k=v");
+    env.detached(&["--name", "cc", "--mount", &mount, "--expose", "80-82/udp", "--expose", "81"], line);
+    kiste_tests::wait_until("the file", std::time::Duration::from_secs(10), || {
+        directory.join("f").exists().then_some(())
+    });
+    assert_eq!(env.ok(&["volume", "ls", "-q", "-f", "label=k=v"]).len(), 64, "an anonymous volume");
+    assert_eq!(env.ok(&["ps", "--format", "{{.Ports}}"]), "80-82/udp, 81/tcp");
+}

@@ -65,7 +65,10 @@ pub(crate) fn platform(flag: Option<String>) -> Option<String> {
 
 /// `key=value`; the value may be missing and is then empty.
 fn annotation(text: &str) -> Result<(String, String), String> {
-    pair(text).map_err(|_| "the empty string is not permitted as an annotation key".to_owned())
+    match text.split_once('=').unwrap_or((text, "")) {
+        ("", _) => Err("the empty string is not permitted as an annotation key".to_owned()),
+        (key, value) => Ok((key.to_owned(), value.to_owned())),
+    }
 }
 
 fn pull(text: &str) -> Result<Pull, String> {

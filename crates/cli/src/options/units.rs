@@ -6,10 +6,13 @@ use std::net::IpAddr;
 /// Bytes: `512m`, `1.5GiB`, `64 kb` (powers of 1024, as `docker/go-units` has them).
 pub(crate) fn bytes(text: &str) -> Result<i64, String> {
     let invalid = || format!("invalid size: '{text}'");
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| invalid())?;
-    let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
+    let end = text.rfind(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' ')).ok_or_else(invalid)?;
+    let (number, unit) = text.split_at(end + 1);
+    let number: f64 = number.strip_suffix(' ').unwrap_or(number).parse().map_err(|_| invalid())?;
+    if number < 0.0 {
+        return Err(invalid());
+    }
+    let unit = unit.to_ascii_lowercase();
     let power = match unit.as_str() {
         "" | "b" => 0,
         _ => 1 + "kmgtp".find(&unit[..unit.ceil_char_boundary(1)]).ok_or_else(invalid)?,
@@ -79,6 +82,9 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     if key.is_empty() {
         return Err(format!("invalid label '{text}': empty name"));
     }
+    if key.contains(char::is_whitespace) {
+        return Err(format!("label '{key}' contains whitespaces"));
+    }
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -114,6 +120,7 @@ mod tests {
             ("64 kb", 65536),
             ("2GiB", 2 << 30),
             ("1T", 1 << 40),
+            ("1e3k", 1_024_000),
         ] {
             assert_eq!(bytes(text), Ok(size), "{text}");
         }

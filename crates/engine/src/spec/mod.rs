@@ -258,7 +258,7 @@ fn process(config: &Config, host: &HostConfig, options: &Options, capabilities: 
     process.set_user(User::default());
     process.set_args(Some(command(config)));
     process.set_env(Some(environment(config)));
-    process.set_cwd(if config.working_dir.is_empty() { "/" } else { &config.working_dir }.into());
+    process.set_cwd(crate::request::mounts::clean(&config.working_dir).into());
     process.set_capabilities(Some(caps::sets(capabilities)));
     process.set_rlimits(Some(security::rlimits(host)?).filter(|limits| !limits.is_empty()));
     process.set_no_new_privileges(Some(options.no_new_privileges));

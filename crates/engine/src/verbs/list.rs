@@ -131,9 +131,28 @@ fn ports(view: &View) -> String {
     if !matches!(view.status(), Status::Running | Status::Paused) || view.container.host.network_mode == "host" {
         return String::new();
     }
-    let ports: Vec<&str> =
-        view.container.config.exposed_ports.iter().flatten().map(|(port, _)| port.as_str()).collect();
-    ports.join(", ")
+    let exposed = view.container.config.exposed_ports.iter().flatten();
+    let mut ports: Vec<(&str, u16)> = exposed
+        .filter_map(|(port, _)| {
+            let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+            Some((protocol, number.parse().ok()?))
+        })
+        .collect();
+    ports.sort_unstable();
+    in_ranges(&ports)
+}
+
+/// `80/tcp, 8000-8009/tcp`: neighbours of one protocol in one word.
+fn in_ranges(ports: &[(&str, u16)]) -> String {
+    let neighbours = |a: &(&str, u16), b: &(&str, u16)| a.0 == b.0 && a.1.checked_add(1) == Some(b.1);
+    let word = |range: &[(&str, u16)]| match range {
+        [] => String::new(),
+        [(protocol, port)] => format!("{port}/{protocol}"),
+        [(protocol, first), .., (_, last)] => format!("{first}-{last}/{protocol}"),
+    };
+    let mut ranges: Vec<_> = ports.chunk_by(neighbours).collect();
+    ranges.sort_by_key(|range| range.first().map(|(_, port)| *port));
+    ranges.into_iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// The filters, ready to be applied.

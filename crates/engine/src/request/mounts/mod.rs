@@ -132,7 +132,7 @@ impl Resolved {
             return Ok(bind_record(&source, target, mode, &words.propagation, "rbind", words.read_only(true)));
         }
         let mut record = if source.is_empty() {
-            self.anonymous(lookup, target)?
+            self.anonymous(lookup, target, &Map::new(), &Map::new())?
         } else {
             self.volume(lookup, source, target, &Map::new(), &Map::new())?
         };
@@ -182,7 +182,7 @@ impl Resolved {
         let driver = options.driver_config.clone().unwrap_or_default();
         check_driver(&driver.name)?;
         let mut record = if mount.source.is_empty() {
-            self.anonymous(lookup, target)?
+            self.anonymous(lookup, target, &driver.options, &options.labels)?
         } else {
             self.volume(lookup, &mount.source, target, &driver.options, &options.labels)?
         };
@@ -202,14 +202,23 @@ impl Resolved {
         if self.mounts.iter().any(|mount| mount.point.destination == target) {
             return Ok(());
         }
-        let record = self.anonymous(lookup, target)?;
+        let record = self.anonymous(lookup, target, &Map::new(), &Map::new())?;
         self.copy_up.insert(record.point.destination.clone());
         self.mounts.push(record);
         Ok(())
     }
 
-    fn anonymous(&mut self, lookup: &Lookup<'_>, target: String) -> Result<MountRecord> {
-        let row = VolumeRow::anonymous(&names::random_id()?);
+    fn anonymous(
+        &mut self,
+        lookup: &Lookup<'_>,
+        target: String,
+        options: &Map<String>,
+        labels: &Map<String>,
+    ) -> Result<MountRecord> {
+        check_options(options)?;
+        let mut row = VolumeRow::anonymous(&names::random_id()?);
+        row.options.clone_from(options);
+        row.labels.extend(labels.clone());
         let record = MountRecord { anonymous: true, ..volume_record(lookup, &row, target) };
         self.new_volumes.push(row);
         Ok(record)
