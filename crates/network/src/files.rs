@@ -17,22 +17,26 @@ pub struct Resolver<'a> {
 /// Name servers for a host that has none that a container can reach, as Docker has them.
 const FALLBACK: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
-/// `/etc/hosts`: the standard lines, `extra` (`name:address`, or `name=address`) and, if the container has one, the line
-/// of its own name at `address`.
-pub fn hosts(extra: &[(String, IpAddr)], own: Option<(&str, IpAddr)>) -> String {
-    let mut text = String::from(
+/// `/etc/hosts` of a container in a network of its own: the standard lines and the container's own names at `address`.
+pub fn hosts(names: &str, address: IpAddr) -> String {
+    format!(
         "127.0.0.1\tlocalhost\n\
          ::1\tlocalhost ip6-localhost ip6-loopback\n\
          fe00::\tip6-localnet\n\
          ff00::\tip6-mcastprefix\n\
          ff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n",
-    );
-    for (name, address) in extra {
-        text.push_str(&format!("{address}\t{name}\n"));
+         ff02::2\tip6-allrouters\n\
+         {address}\t{names}\n"
+    )
+}
+
+/// A hosts file with further lines (`--add-host`), each a name and an address.
+pub fn with_hosts<'a>(mut text: String, more: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
     }
-    if let Some((names, address)) = own {
-        text.push_str(&format!("{address}\t{names}\n"));
+    for (name, address) in more {
+        text.push_str(&format!("{address}\t{name}\n"));
     }
     text
 }
@@ -102,10 +106,11 @@ mod tests {
 
     #[test]
     fn hosts_has_the_standard_lines_and_the_extra_ones() {
-        let extra = [("db".to_owned(), "10.0.0.7".parse().unwrap())];
-        let text = hosts(&extra, Some(("abc abc.example", "127.0.1.1".parse().unwrap())));
+        let text = hosts("abc.example abc", "127.0.1.1".parse().unwrap());
         assert!(text.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"));
-        assert!(text.ends_with("10.0.0.7\tdb\n127.0.1.1\tabc abc.example\n"));
+        assert!(text.ends_with("127.0.1.1\tabc.example abc\n"));
+        let more = [("db", "10.0.0.7")];
+        assert_eq!(with_hosts("1.2.3.4 x".to_owned(), more.into_iter()), "1.2.3.4 x\n10.0.0.7\tdb\n");
     }
 
     const HOST: &str =

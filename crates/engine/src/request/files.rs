@@ -1,7 +1,9 @@
-//! The files that every container gets: `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`, by Docker's rules.
+//! The files that every container gets, `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`: what the container's
+//! configuration says of them. Their text is the network crate's.
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use network::files::{self, Resolver};
 
 use crate::model::{Config, HostConfig};
 use crate::request::validate::split_host;
@@ -11,28 +13,17 @@ pub(crate) fn hostname(config: &Config) -> String {
     format!("{}\n", config.hostname)
 }
 
-/// Content of `/etc/hosts`: the host's own in the host's network, else the loopback names and the container's (which
-/// is its loopback as long as the container has no other address), then `--add-host`.
+/// Where a container finds itself as long as it has no address in a network: on its loopback.
+const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1));
+
+/// Content of `/etc/hosts`: the host's own in the host's network, else the loopback names and the container's, then
+/// `--add-host`.
 pub(crate) fn hosts(config: &Config, host: &HostConfig, of_host: &str) -> String {
-    let mut text = if host.network_mode == "host" {
-        of_host.to_owned()
-    } else {
-        let mut text = String::from(
-            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n\
-             ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
-        );
-        let _ = writeln!(text, "127.0.1.1\t{}", own_names(config));
-        text
+    let base = match host.network_mode.as_str() {
+        "host" => of_host.to_owned(),
+        _ => files::hosts(&own_names(config), OWN),
     };
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    for entry in host.extra_hosts.iter().flatten() {
-        if let Some((name, address)) = split_host(entry) {
-            let _ = writeln!(text, "{address}\t{name}");
-        }
-    }
-    text
+    files::with_hosts(base, host.extra_hosts.iter().flatten().filter_map(|entry| split_host(entry)))
 }
 
 /// The container's full name and, if that has a domain, the name before it.
@@ -47,44 +38,10 @@ fn own_names(config: &Config) -> String {
     }
 }
 
-/// Servers that Docker writes where the host's own cannot be reached from the container and none were given.
-const FALLBACK: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
-
-/// Content of `/etc/resolv.conf`: the host's, with what the user gave in the place of the host's. In a network of its
-/// own, servers on the host's loopback are left out: they are not there.
+/// Content of `/etc/resolv.conf`: the host's, with what the user gave in the place of the host's.
 pub(crate) fn resolv_conf(host: &HostConfig, of_host: &str) -> String {
-    let keep_loopback = host.network_mode == "host";
-    let from_host = |keyword: &str| -> Vec<String> {
-        let lines = of_host.lines().filter_map(|line| line.trim().strip_prefix(keyword));
-        let values = lines.filter(|rest| rest.starts_with([' ', '\t'])).flat_map(str::split_whitespace);
-        values.map(str::to_owned).collect()
-    };
-    let mut servers = host.dns.clone();
-    if servers.is_empty() {
-        servers = from_host("nameserver").into_iter().filter(|server| keep_loopback || !is_loopback(server)).collect();
-        if servers.is_empty() && !keep_loopback {
-            servers = FALLBACK.map(str::to_owned).into();
-        }
-    }
-    let search = if host.dns_search.is_empty() { from_host("search") } else { host.dns_search.clone() };
-    let options = if host.dns_options.is_empty() { from_host("options") } else { host.dns_options.clone() };
-    let mut text = String::new();
-    for server in servers {
-        let _ = writeln!(text, "nameserver {server}");
-    }
-    // A single dot asks for no search list at all.
-    if !search.is_empty() && search != ["."] {
-        let _ = writeln!(text, "search {}", search.join(" "));
-    }
-    if !options.is_empty() {
-        let _ = writeln!(text, "options {}", options.join(" "));
-    }
-    text
-}
-
-fn is_loopback(server: &str) -> bool {
-    let address = server.split('%').next().unwrap_or(server);
-    address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let wanted = Resolver { servers: &host.dns, search: &host.dns_search, options: &host.dns_options };
+    files::resolv_conf(of_host, &wanted, host.network_mode != "host")
 }
 
 #[cfg(test)]
