@@ -29,6 +29,16 @@ impl Engine {
         Ok(Making(file))
     }
 
+    /// The only one who makes and fills volumes until the answer is dropped: two that fill the same one would each take
+    /// the other's files for a fault, and who fails takes away what he has made.
+    pub(crate) fn filling(&self) -> Result<Making> {
+        let path = self.paths().root.join("volumes.lock");
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = opened.step(|| format!("open {}", path.display()))?;
+        flock(&file, FlockOperation::LockExclusive).step(|| "lock volumes.lock".to_owned())?;
+        Ok(Making(file))
+    }
+
     /// Waits until nobody makes directories, and keeps it so while the answer lives.
     pub(crate) fn alone(&self) -> Result<Making> {
         crate::make_directory(&self.paths().root)?;

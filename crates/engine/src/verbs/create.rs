@@ -13,7 +13,7 @@ use crate::request::mounts::{Lookup, Resolved};
 use crate::request::{defaults, files, limits, merge, mounts, names, platform, validate};
 use crate::spec::{security, userns};
 use crate::status::RunLock;
-use crate::table::{Container, Intent};
+use crate::table::{Container, Intent, MountRecord};
 use crate::volume_table::{self, VolumeRow};
 use crate::{Context as _, Engine, Error, Result, clock, copy_up, events, failpoint, ids, spec, table};
 
@@ -53,6 +53,8 @@ impl Engine {
         warnings.extend(limits::drop_unkept_swap(&mut container.host, sandbox::cgroup::accounts_swap));
         let architecture = image.config.architecture().to_string();
         warnings.extend(platform::check(&container.image, request.platform.as_deref(), &architecture)?);
+        // Dropped after what was made is undone.
+        let filling = needs_filling(&container, &resolved).then(|| self.filling()).transpose()?;
         let mut made = Undo::default();
         self.make_directories(&container, &image, &resolved, &mut made)?;
         failpoint::hit("create-directory-made");
@@ -64,6 +66,7 @@ impl Engine {
             commit(transaction, &mut container, request.name.is_none(), &resolved.new_volumes)
         })?;
         made.keep();
+        drop(filling);
         drop(making);
         failpoint::hit("create-committed");
         self.announce(&container, &new_volumes)?;
@@ -149,9 +152,7 @@ impl Engine {
         let mut view = None;
         for mount in &container.mounts {
             let data = Path::new(&mount.point.source);
-            let wanted =
-                mount.point.kind == "volume" && mount.point.rw && resolved.copy_up.contains(&mount.point.destination);
-            if !wanted || !copy_up::is_empty(data) {
+            if !is_filled(mount, resolved) || !copy_up::is_empty(data) {
                 continue;
             }
             if view.is_none() {
@@ -224,6 +225,17 @@ fn join_by_id(connection: &records::rusqlite::Connection, host: &mut HostConfig)
         }
     }
     Ok(())
+}
+
+/// Whether an empty volume at this place takes over what the image has there.
+fn is_filled(mount: &MountRecord, resolved: &Resolved) -> bool {
+    mount.point.kind == "volume" && mount.point.rw && resolved.copy_up.contains(&mount.point.destination)
+}
+
+/// Whether volumes are to be made or filled.
+fn needs_filling(container: &Container, resolved: &Resolved) -> bool {
+    let empty = |mount: &MountRecord| is_filled(mount, resolved) && copy_up::is_empty(Path::new(&mount.point.source));
+    !resolved.new_volumes.is_empty() || container.mounts.iter().any(empty)
 }
 
 /// The transaction: volumes, a range of ids, the name, the container. The answer is which volumes are new.

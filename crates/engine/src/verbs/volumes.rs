@@ -37,11 +37,12 @@ impl Engine {
             }
         };
         let making = self.making()?;
+        let filling = self.filling()?;
         let mut made = Undo::default();
         self.make_volume_directory(&row, &mut made)?;
         let new = self.write(Durability::Power, |transaction| volume_table::insert(transaction, &row))?;
         made.keep();
-        drop(making);
+        drop((filling, making));
         if !new {
             return self.existing(&row);
         }
