@@ -168,6 +168,10 @@ impl Monitor {
     fn freeze(&mut self, frozen: bool) -> Result<()> {
         match (frozen, self.status.status) {
             (true, Status::Paused) => return Err(Error::conflict(format!("container {} is already paused", self.id))),
+            // Frozen now, on v1 it would never get to die.
+            (true, Status::Running) if is_being_killed(self.status.pid) => {
+                return Err(Error::conflict(format!("container {} is not running", self.id)));
+            }
             (false, Status::Paused) | (true, Status::Running) => {}
             (false, _) => return Err(Error::conflict(format!("Container {} is not paused", self.id))),
             (true, _) => return Err(Error::conflict(format!("container {} is not running", self.id))),
@@ -184,4 +188,15 @@ impl Monitor {
             Cgroup::open(&self.settings.cgroup).step(|| format!("open the cgroup {}", self.settings.cgroup))?;
         cgroup.freeze(frozen).step(|| format!("freeze or thaw the cgroup {}", self.settings.cgroup))
     }
+}
+
+/// Whether a SIGKILL is on its way to the process (`ShdPnd` and `SigPnd` of proc_pid_status(5)).
+fn is_being_killed(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = |line: &str| line.strip_prefix("ShdPnd:").or(line.strip_prefix("SigPnd:")).map(str::trim).map(hex);
+    status.lines().filter_map(pending).any(|set| set & 1 << (SIGKILL - 1) != 0)
+}
+
+fn hex(digits: &str) -> u64 {
+    u64::from_str_radix(digits, 16).unwrap_or(0)
 }
