@@ -15,8 +15,10 @@ use super::poll::{Poll, Token};
 
 /// Bytes kept in memory for a client that does not read. Beyond that, a lossless one's output goes to a file.
 const IN_MEMORY: usize = 1 << 20;
-/// Bytes kept in the file of a lossless client; beyond that it is dropped like any other.
+/// Bytes kept in the file of a lossless client.
 const IN_FILE: u64 = 4 << 30;
+/// Bytes kept in memory after that, or where the disk takes no more; beyond that the client is dropped like any other.
+const IN_LAST_RESORT: u64 = 256 << 20;
 /// Bytes moved at a time from the file back to memory.
 const REFILL: usize = 64 << 10;
 
@@ -38,25 +40,35 @@ pub(crate) struct Sink {
     waiting: VecDeque<u8>,
     /// Directory for what a lossless client has not read yet; none: a client that may be dropped.
     spill_to: Option<PathBuf>,
-    spill: Option<Spill>,
+    /// At most two: on disk, then in memory.
+    spills: VecDeque<Spill>,
+    spills_made: usize,
 }
 
-/// An unlinked file with the part of the output that comes after what waits in memory.
+/// An unlinked file with a part of the output that comes after what waits in memory.
 struct Spill {
     file: File,
     read: u64,
     written: u64,
+    limit: u64,
 }
 
 impl Sink {
     /// A sink into a non-blocking pipe. With `spill_to` (a directory on disk) nothing is lost before 4 GiB wait.
     pub(crate) fn new(pipe: OwnedFd, token: Token, spill_to: Option<&Path>) -> Self {
-        Sink { pipe, token, waiting: VecDeque::new(), spill_to: spill_to.map(Path::to_owned), spill: None }
+        Sink {
+            pipe,
+            token,
+            waiting: VecDeque::new(),
+            spill_to: spill_to.map(Path::to_owned),
+            spills: VecDeque::new(),
+            spills_made: 0,
+        }
     }
 
     /// Whether nothing waits for the client.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.spill.is_none()
+        self.waiting.is_empty() && self.spills.is_empty()
     }
 
     /// Gives the client these bytes, now or when it reads.
@@ -77,20 +89,25 @@ impl Sink {
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Delivery {
-        if self.spill.is_none() && self.waiting.len() + bytes.len() <= IN_MEMORY {
+        if self.spills.is_empty() && self.waiting.len() + bytes.len() <= IN_MEMORY {
             self.waiting.extend(bytes);
             return Delivery::Kept;
         }
         let Some(directory) = &self.spill_to else { return Delivery::TooSlow };
-        if self.spill.is_none() {
-            match Spill::create(directory) {
-                Ok(spill) => self.spill = Some(spill),
-                Err(_) => return Delivery::TooSlow,
-            }
+        if self.spills.is_empty() {
+            self.spills_made = 0;
         }
-        match self.spill.as_mut().map(|spill| spill.append(bytes)) {
-            Some(Ok(())) => Delivery::Kept,
-            _ => Delivery::TooSlow,
+        loop {
+            if self.spills.back_mut().is_some_and(|spill| spill.append(bytes).is_ok()) {
+                return Delivery::Kept;
+            }
+            let next = match self.spills_made {
+                0 => Spill::on_disk(directory),
+                1 => Spill::in_memory(),
+                _ => return Delivery::TooSlow,
+            };
+            self.spills_made += 1;
+            self.spills.extend(next);
         }
     }
 
@@ -111,29 +128,35 @@ impl Sink {
         }
     }
 
-    /// Takes the next part from the file; false if there is none.
+    /// Takes the next part from the files; false if there is none.
     fn refill(&mut self) -> bool {
-        let Some(spill) = &mut self.spill else { return false };
-        let mut part = vec![0; REFILL.min((spill.written - spill.read) as usize)];
-        if part.is_empty() || spill.file.read_exact_at(&mut part, spill.read).is_err() {
-            self.spill = None;
-            return false;
+        while let Some(spill) = self.spills.front_mut() {
+            let mut part = vec![0; REFILL.min((spill.written - spill.read) as usize)];
+            if !part.is_empty() && spill.file.read_exact_at(&mut part, spill.read).is_ok() {
+                spill.read += part.len() as u64;
+                self.waiting.extend(part);
+                return true;
+            }
+            self.spills.pop_front();
         }
-        spill.read += part.len() as u64;
-        self.waiting.extend(part);
-        true
+        false
     }
 }
 
 impl Spill {
-    fn create(directory: &Path) -> io::Result<Self> {
+    fn in_memory() -> io::Result<Self> {
+        let file = rustix::fs::memfd_create(c"kiste-output", rustix::fs::MemfdFlags::CLOEXEC)?;
+        Ok(Spill { file: file.into(), read: 0, written: 0, limit: IN_LAST_RESORT })
+    }
+
+    fn on_disk(directory: &Path) -> io::Result<Self> {
         let flags = rustix::fs::OFlags::TMPFILE.bits() as i32;
         let file = File::options().read(true).write(true).mode(0o600).custom_flags(flags).open(directory)?;
-        Ok(Spill { file, read: 0, written: 0 })
+        Ok(Spill { file, read: 0, written: 0, limit: IN_FILE })
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.written - self.read + bytes.len() as u64 > IN_FILE {
+        if self.written - self.read + bytes.len() as u64 > self.limit {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.file.write_all_at(bytes, self.written)?;
@@ -207,11 +230,22 @@ mod tests {
     fn slow_clients() {
         let poll = Poll::new().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
-        let mut sink = Sink::new(writer, Token::ClientStdout(1), Some(directory.path()));
         let sent: Vec<u8> = (0..3usize << 20).map(|n| (n / 7) as u8).collect();
+        // Where no file can be made (a full disk), memory has to do.
+        for place in [directory.path(), Path::new("/nonexistent")] {
+            assert!(slowly_received(&poll, place, &sent) == sent, "{}", place.display());
+        }
+
+        let (_reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let mut droppable = Sink::new(writer, Token::ClientStdout(2), None);
+        assert!(sent.chunks(10_000).any(|part| droppable.push(&poll, part) == Delivery::TooSlow));
+    }
+
+    fn slowly_received(poll: &Poll, place: &Path, sent: &[u8]) -> Vec<u8> {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let mut sink = Sink::new(writer, Token::ClientStdout(1), Some(place));
         for part in sent.chunks(10_000) {
-            assert_eq!(sink.push(&poll, part), Delivery::Kept);
+            assert_eq!(sink.push(poll, part), Delivery::Kept);
         }
         let mut got = Vec::new();
         let mut buffer = vec![0; 50_000];
@@ -219,14 +253,10 @@ mod tests {
             if let Some(count) = read_some(&reader, &mut buffer) {
                 got.extend_from_slice(&buffer[..count]);
             }
-            assert_eq!(sink.flush(&poll), Delivery::Kept);
+            assert_eq!(sink.flush(poll), Delivery::Kept);
         }
-        assert!(got == sent);
         assert!(sink.is_idle());
-
-        let (_reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
-        let mut droppable = Sink::new(writer, Token::ClientStdout(2), None);
-        assert!(sent.chunks(10_000).any(|part| droppable.push(&poll, part) == Delivery::TooSlow));
+        got
     }
 
     #[test]
