@@ -1,6 +1,8 @@
 //! Many commands at once on the same containers, names and images.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use kiste_tests::{Env, Output, fixtures};
 
@@ -9,6 +11,15 @@ fn sane(output: &Output) {
     assert!(matches!(output.code(), 0 | 1 | 125 | 126 | 137 | 143), "{output:#?}");
     for word in ["panicked", "database is locked", "internal error"] {
         assert!(!output.stderr.contains(word), "{output:#?}");
+    }
+}
+
+/// Counts one less when it goes, also when its thread panics.
+struct Countdown<'a>(&'a AtomicUsize);
+
+impl Drop for Countdown<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -30,17 +41,29 @@ fn fifty_commands_on_three_containers() {
         &["rename"],
         &["update", "-m", "64m", "--memory-swap", "64m"],
     ];
+    let left = AtomicUsize::new(50);
     thread::scope(|scope| {
+        // A process that enters a container just before it is paused waits, as with Docker, until somebody thaws it.
+        scope.spawn(|| {
+            while left.load(Ordering::Relaxed) > 0 {
+                ["aa", "bb", "cc"].map(|name| sane(&env.kiste(&["unpause", name])));
+                thread::sleep(Duration::from_millis(200));
+            }
+        });
         for index in 0..50 {
+            let left = &left;
             let name = ["aa", "bb", "cc"][index % 3];
             let verb = verbs[index % verbs.len()];
             let env = &env;
-            scope.spawn(move || match verb[0] {
-                "rename" => {
-                    sane(&env.kiste(&["exec", name, "true"]));
-                    sane(&env.kiste(&["ps", "-a"]));
+            scope.spawn(move || {
+                let _done = Countdown(left);
+                match verb[0] {
+                    "rename" => {
+                        sane(&env.kiste(&["exec", name, "true"]));
+                        sane(&env.kiste(&["ps", "-a"]));
+                    }
+                    _ => sane(&env.kiste(&[verb, &[name]].concat())),
                 }
-                _ => sane(&env.kiste(&[verb, &[name]].concat())),
             });
         }
     });
