@@ -46,7 +46,9 @@ fn fifty_commands_on_three_containers() {
         // A process that enters a container just before it is paused waits, as with Docker, until somebody thaws it.
         scope.spawn(|| {
             while left.load(Ordering::Relaxed) > 0 {
-                ["aa", "bb", "cc"].map(|name| sane(&env.kiste(&["unpause", name])));
+                for name in ["aa", "bb", "cc"] {
+                    sane(&env.kiste(&["unpause", name]));
+                }
                 thread::sleep(Duration::from_millis(200));
             }
         });
