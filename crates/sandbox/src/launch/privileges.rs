@@ -86,6 +86,9 @@ pub(super) fn drop_to<'a>(
 /// Loads the filter: the very last step before the program.
 pub(super) fn load(filter: Option<&seccomp::Program>) -> Result<(), Error> {
     match filter {
+        Some(filter) if filter.notifies() => {
+            Err(Error::Invalid("linux.seccomp: SCMP_ACT_NOTIFY is not supported here: nobody answers the calls".into()))
+        }
         Some(filter) => filter.load().map(drop).step(|| "load the seccomp filter".into()),
         None => Ok(()),
     }

@@ -2,7 +2,7 @@
 //! (moby/profiles, June 2026), for the native ABI only, and blocks the rest with `EPERM`; `docs/security.md` says what
 //! and why.
 
-use super::abi::{Abi, FOREIGN, NATIVE};
+use super::abi::{Abi, COUNT, NATIVE};
 use super::filter::{ALLOW, Comparison, Condition, ERRNO, Rule, Table, newest};
 use super::table::{NONE, TABLE};
 
@@ -48,7 +48,8 @@ const ALLOWED: &str = "
     process_vm_readv process_vm_writev ptrace";
 
 /// The numbers of [`ALLOWED`] on every ABI, looked up by the compiler: at run time that costs more than all the rest.
-static ALLOWED_NUMBERS: [[u32; words(ALLOWED)]; 5] = [numbers(0), numbers(1), numbers(2), numbers(3), numbers(4)];
+static ALLOWED_NUMBERS: [[u32; words(ALLOWED)]; COUNT] =
+    [numbers(0), numbers(1), numbers(2), numbers(3), numbers(4), numbers(5), numbers(6), numbers(7)];
 
 const fn numbers(abi: usize) -> [u32; words(ALLOWED)] {
     let text = ALLOWED.as_bytes();
@@ -101,6 +102,9 @@ const fn find(text: &[u8], start: usize, end: usize, abi: usize) -> u32 {
 /// Allowed on some ABIs.
 const ALLOWED_ARM: &str = "arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush set_tls";
 const ALLOWED_X86: &str = "arch_prctl modify_ldt";
+const ALLOWED_POWER: &str = "sync_file_range2 swapcontext";
+const ALLOWED_RISCV: &str = "riscv_flush_icache riscv_hwprobe";
+const ALLOWED_S390: &str = "s390_guarded_storage s390_pci_mmio_read s390_pci_mmio_write s390_runtime_instr s390_sthyi";
 
 /// Allowed to containers that have the capability.
 const WITH_CAPABILITY: &[(&str, &str)] = &[
@@ -138,7 +142,7 @@ const PERSONALITIES: [u64; 5] = [0, 0x0008, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// The tables for the native ABI, or for all of this machine.
 pub(super) fn tables(capabilities: &[&str], foreign: bool) -> Vec<Table> {
-    let others = if foreign { FOREIGN } else { &[] };
+    let others = if foreign { NATIVE.foreign() } else { &[] };
     [NATIVE].iter().chain(others).map(|abi| table(*abi, capabilities)).collect()
 }
 
@@ -153,7 +157,7 @@ fn table(abi: Abi, capabilities: &[&str]) -> Table {
     if !has("CAP_SYS_ADMIN") {
         rules.extend(restricted_clone(abi));
     }
-    let newer = newest(&rules).map(|newest| (newest + 1, ERRNO | libc::ENOSYS as u32));
+    let newer = newest(rules.iter().map(|rule| rule.number)).map(|newest| (newest + 1, ERRNO | libc::ENOSYS as u32));
     Table { abi, rules, default: ERRNO | libc::EPERM as u32, newer }
 }
 
@@ -161,6 +165,9 @@ fn of_abi(abi: Abi) -> &'static str {
     match abi {
         Abi::X86_64 | Abi::X32 | Abi::X86 => ALLOWED_X86,
         Abi::Arm | Abi::Aarch64 => ALLOWED_ARM,
+        Abi::Riscv64 => ALLOWED_RISCV,
+        Abi::Ppc64le => ALLOWED_POWER,
+        Abi::S390x => ALLOWED_S390,
     }
 }
 
@@ -180,7 +187,9 @@ fn conditional(abi: Abi) -> impl Iterator<Item = Rule> {
 /// `clone` without new namespaces. The flags of `clone3` are out of a filter's reach, so it does not exist: the C
 /// libraries then take `clone`.
 fn restricted_clone(abi: Abi) -> impl Iterator<Item = Rule> {
-    let flags = Condition { argument: 0, comparison: Comparison::Masked { mask: NEW_NAMESPACES, value: 0 } };
+    // s390 has the stack first (clone(2), "C library/kernel differences").
+    let argument = u8::from(abi == Abi::S390x);
+    let flags = Condition { argument, comparison: Comparison::Masked { mask: NEW_NAMESPACES, value: 0 } };
     let clone = abi.number("clone").map(|number| Rule { number, conditions: vec![flags], verdict: ALLOW });
     let missing = ERRNO | libc::ENOSYS as u32;
     let clone3 = abi.number("clone3").map(|number| Rule { number, conditions: Vec::new(), verdict: missing });
@@ -193,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_compiler_looks_up_the_same_numbers() {
-        for abi in [NATIVE].iter().chain(FOREIGN) {
+        for abi in [NATIVE].iter().chain(NATIVE.foreign()) {
             let expected = ALLOWED.split_ascii_whitespace().map(|name| abi.number(name).unwrap_or(NONE));
             assert!(expected.eq(ALLOWED_NUMBERS[*abi as usize]), "{abi:?}");
         }
@@ -201,7 +210,7 @@ mod tests {
 
     #[test]
     fn every_name_is_a_call_somewhere() {
-        let all = [ALLOWED, ALLOWED_ARM, ALLOWED_X86];
+        let all = [ALLOWED, ALLOWED_ARM, ALLOWED_X86, ALLOWED_POWER, ALLOWED_RISCV, ALLOWED_S390];
         let names = all.into_iter().chain(WITH_CAPABILITY.iter().map(|(_, names)| *names));
         let unknown: Vec<_> = names
             .flat_map(str::split_ascii_whitespace)

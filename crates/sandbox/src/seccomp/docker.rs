@@ -6,6 +6,8 @@ use oci_spec::runtime::{
 };
 use serde::Deserialize;
 
+use super::abi::{self, Abi};
+
 /// Largest profile file taken, in bytes; Docker's own has 17 KiB.
 const MAX_SIZE: usize = 4 << 20;
 
@@ -60,18 +62,17 @@ pub fn from_docker_json(json: &str, capabilities: &[&str]) -> Result<LinuxSeccom
     }
     let profile: Profile = serde_json::from_str(json).map_err(|error| format!("decode seccomp profile: {error}"))?;
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    resolve(profile, capabilities, GO_ARCHITECTURE, NATIVE, version(&release)?)
+    resolve(profile, capabilities, NATIVE.0, NATIVE.1, version(&release)?)
 }
 
 /// The native architecture as Go calls it, and as seccomp does.
-#[cfg(target_arch = "x86_64")]
-const GO_ARCHITECTURE: &str = "amd64";
-#[cfg(target_arch = "x86_64")]
-const NATIVE: Arch = Arch::ScmpArchX86_64;
-#[cfg(target_arch = "aarch64")]
-const GO_ARCHITECTURE: &str = "arm64";
-#[cfg(target_arch = "aarch64")]
-const NATIVE: Arch = Arch::ScmpArchAarch64;
+const NATIVE: (&str, Arch) = match abi::NATIVE {
+    Abi::X86_64 | Abi::X86 | Abi::X32 => ("amd64", Arch::ScmpArchX86_64),
+    Abi::Aarch64 | Abi::Arm => ("arm64", Arch::ScmpArchAarch64),
+    Abi::Riscv64 => ("riscv64", Arch::ScmpArchRiscv64),
+    Abi::Ppc64le => ("ppc64le", Arch::ScmpArchPpc64le),
+    Abi::S390x => ("s390x", Arch::ScmpArchS390x),
+};
 
 fn resolve(
     profile: Profile,

@@ -4,7 +4,7 @@
 
 use linux::seccomp::Instruction;
 
-use super::abi::{Abi, FOREIGN, NATIVE, X32_BIT};
+use super::abi::{Abi, X32_BIT};
 
 /// What happens to a system call: `SECCOMP_RET_…` with its data.
 pub(super) type Verdict = u32;
@@ -22,7 +22,7 @@ pub(super) enum Comparison {
     LessOrEqual(u64),
     Greater(u64),
     GreaterOrEqual(u64),
-    /// Of the bits in the mask, exactly these are set.
+    /// Of the bits in the mask, exactly these are set; what else `value` has does not count.
     Masked {
         mask: u64,
         value: u64,
@@ -58,39 +58,47 @@ pub(super) struct Table {
     pub(super) newer: Option<(u32, Verdict)>,
 }
 
-/// The newest call that the rules know, if they know any: numbers are given in turn, but for ARM's own few calls far
-/// above all others (`__ARM_NR_BASE`).
-pub(super) fn newest(rules: &[Rule]) -> Option<u32> {
-    rules.iter().map(|rule| rule.number).filter(|number| *number < 0x000f_0000).max()
+/// The newest of some calls: numbers are given in turn, but for ARM's own few calls far above all others
+/// (`__ARM_NR_BASE`).
+pub(super) fn newest(numbers: impl IntoIterator<Item = u32>) -> Option<u32> {
+    numbers.into_iter().filter(|number| *number < 0x000f_0000).max()
 }
 
-/// Compiles the tables of all ABIs that are let in; the native one must be among them.
+/// Compiles the tables of all ABIs that are let in, for a machine with this native ABI, which must be among them.
 ///
-/// Calls by another ABI kill the process: there is no number with which to tell such a program anything. x32 calls,
-/// which share everything but one bit with native ones, fail with `ENOSYS`, as on the many kernels without them.
-pub(super) fn program(tables: &[Table]) -> Vec<Instruction> {
+/// Calls by another ABI kill the process: there is no number with which to tell such a program anything. `x32` is for x32
+/// calls without a table: they share everything but one bit with native ones.
+pub(super) fn program(native: Abi, tables: &[Table], x32: Verdict) -> Vec<Instruction> {
     let find = |abi: Abi| tables.iter().find(|table| table.abi == abi);
     let mut code = vec![load(ARCHITECTURE)];
-    for abi in FOREIGN.iter().filter(|abi| abi.audit() != NATIVE.audit()) {
+    for abi in native.foreign().iter().filter(|abi| abi.audit() != native.audit()) {
         if let Some(table) = find(*abi) {
             let body = with_number(search(&ranges(table)));
             code.extend(unless(JUMP_EQUAL, abi.audit(), body));
         }
     }
-    let mut native = find(NATIVE).map(|table| search(&ranges(table))).unwrap_or_default();
-    if NATIVE == Abi::X86_64 {
-        let x32 = find(Abi::X32).map_or(vec![answer(ERRNO | libc::ENOSYS as u32)], |table| {
-            let mut body = vec![Instruction { code: AND, jt: 0, jf: 0, k: !X32_BIT }];
-            body.extend(search(&ranges(table)));
-            body
+    let mut body = find(native).map(|table| search(&ranges(table))).unwrap_or_default();
+    if native == Abi::X86_64 {
+        let default = find(native).map_or(KILL_PROCESS, |table| table.default);
+        let x32 = find(Abi::X32).map_or(without_x32(x32, default), |table| {
+            let mut x32 = vec![Instruction { code: AND, jt: 0, jf: 0, k: !X32_BIT }];
+            x32.extend(search(&ranges(table)));
+            x32
         });
         // Reads: from the x32 bit on, what was put first.
         let mut both = unless(JUMP_GREATER_OR_EQUAL, X32_BIT, x32);
-        both.extend(native);
-        native = both;
+        both.extend(body);
+        body = both;
     }
-    code.extend(unless(JUMP_EQUAL, NATIVE.audit(), with_number(native)));
+    code.extend(unless(JUMP_EQUAL, native.audit(), with_number(body)));
     code.push(answer(KILL_PROCESS));
+    code
+}
+
+/// No call at all, `syscall(-1)`, is none by x32 either.
+fn without_x32(x32: Verdict, default: Verdict) -> Vec<Instruction> {
+    let mut code = unless(JUMP_EQUAL, u32::MAX, vec![answer(default)]);
+    code.push(answer(x32));
     code
 }
 
@@ -128,7 +136,7 @@ fn ranges(table: &Table) -> Vec<Range> {
     for group in rules.chunk_by(|left, right| left.number == right.number) {
         let number = group[0].number;
         ranges.gap(next, number, table, otherwise);
-        ranges.push(number, treatment(group, otherwise(number)));
+        ranges.push(number, treatment(table.abi, group, otherwise(number)));
         next = number + 1;
     }
     ranges.gap(next, u32::MAX, table, otherwise);
@@ -156,11 +164,11 @@ impl Ranges {
     }
 }
 
-fn treatment(rules: &[&Rule], otherwise: Verdict) -> Treatment {
+fn treatment(abi: Abi, rules: &[&Rule], otherwise: Verdict) -> Treatment {
     if let Some(rule) = rules.iter().find(|rule| rule.conditions.is_empty()) {
         return Treatment::Verdict(rule.verdict);
     }
-    let mut chain: Vec<Instruction> = rules.iter().flat_map(|rule| conditional(rule)).collect();
+    let mut chain: Vec<Instruction> = rules.iter().flat_map(|rule| conditional(abi, rule)).collect();
     chain.push(answer(otherwise));
     Treatment::Chain(chain)
 }
@@ -194,10 +202,10 @@ fn unless(jump: u16, k: u32, body: Vec<Instruction>) -> Vec<Instruction> {
 }
 
 /// A rule with conditions: goes on behind itself if one fails.
-fn conditional(rule: &Rule) -> Vec<Instruction> {
+fn conditional(abi: Abi, rule: &Rule) -> Vec<Instruction> {
     let mut code = vec![answer(rule.verdict)];
     for condition in rule.conditions.iter().rev() {
-        let mut with = check(condition, code.len());
+        let mut with = check(abi, condition, code.len());
         with.extend(code);
         code = with;
     }
@@ -212,41 +220,46 @@ enum To {
     Fails,
 }
 
-/// Compares a 64-bit argument in halves, the upper one first. `rest`: how many instructions of the rule follow, at
-/// most six conditions of six instructions and an answer, so that short jumps do.
-fn check(condition: &Condition, rest: usize) -> Vec<Instruction> {
+/// Compares an argument: in halves, the upper one first, or its lower half alone where it has no more. `rest`: how many
+/// instructions of the rule follow, at most six conditions of six instructions and an answer, so that short jumps do.
+fn check(abi: Abi, condition: &Condition, rest: usize) -> Vec<Instruction> {
     use To::{Fails, Holds, Next};
     let parts = |value: u64| ((value >> 32) as u32, value as u32);
+    let halves = Halves::of(abi, condition.argument);
     let (operation, value, holds, fails) = match condition.comparison {
-        Comparison::Equal(value) => return finish(equal(condition.argument, u64::MAX, value, Next, Fails), rest),
-        Comparison::Masked { mask, value } => return finish(equal(condition.argument, mask, value, Next, Fails), rest),
-        Comparison::NotEqual(value) => return finish(equal(condition.argument, u64::MAX, value, Fails, Holds), rest),
+        Comparison::Equal(value) => return finish(equal(halves, u64::MAX, value, Next, Fails), rest),
+        Comparison::Masked { mask, value } => return finish(equal(halves, mask, value, Next, Fails), rest),
+        Comparison::NotEqual(value) => return finish(equal(halves, u64::MAX, value, Fails, Holds), rest),
         Comparison::GreaterOrEqual(value) => (JUMP_GREATER_OR_EQUAL, value, Holds, Fails),
         Comparison::Greater(value) => (JUMP_GREATER, value, Holds, Fails),
         Comparison::Less(value) => (JUMP_GREATER_OR_EQUAL, value, Fails, Holds),
         Comparison::LessOrEqual(value) => (JUMP_GREATER, value, Fails, Holds),
     };
     let (high, low) = parts(value);
-    let code = vec![
-        (load(upper_half(condition.argument)), Next, Next),
-        (branch(JUMP_GREATER, high), holds, Next),
-        (branch(JUMP_EQUAL, high), Next, fails),
-        (load(lower_half(condition.argument)), Next, Next),
-        (branch(operation, low), holds, fails),
-    ];
+    let mut code = Vec::with_capacity(5);
+    if let Some(upper) = halves.upper {
+        code.extend([
+            (load(upper), Next, Next),
+            (branch(JUMP_GREATER, high), holds, Next),
+            (branch(JUMP_EQUAL, high), Next, fails),
+        ]);
+    }
+    code.extend([(load(halves.lower), Next, Next), (branch(operation, low), holds, fails)]);
     finish(code, rest)
 }
 
-/// Compares both halves under a mask; `same` and `different`: where equality of the last and inequality of any lead.
-fn equal(argument: u8, mask: u64, value: u64, same: To, different: To) -> Vec<(Instruction, To, To)> {
+/// Compares under a mask; `same` and `different`: where equality of the last half and inequality of any lead.
+fn equal(halves: Halves, mask: u64, value: u64, same: To, different: To) -> Vec<(Instruction, To, To)> {
     let mut code = Vec::with_capacity(6);
-    for (offset, shift, last) in [(upper_half(argument), 32, false), (lower_half(argument), 0, true)] {
+    for (offset, shift, last) in
+        halves.upper.map(|upper| (upper, 32, false)).into_iter().chain([(halves.lower, 0, true)])
+    {
         let (mask, value) = ((mask >> shift) as u32, (value >> shift) as u32);
         code.push((load(offset), To::Next, To::Next));
         if mask != u32::MAX {
             code.push((Instruction { code: AND, jt: 0, jf: 0, k: mask }, To::Next, To::Next));
         }
-        code.push((branch(JUMP_EQUAL, value), if last { same } else { To::Next }, different));
+        code.push((branch(JUMP_EQUAL, value & mask), if last { same } else { To::Next }, different));
     }
     code
 }
@@ -276,17 +289,25 @@ const JUMP_GREATER_OR_EQUAL: u16 = 0x35;
 const RETURN: u16 = 0x06;
 const CLASS_JUMP: u16 = 0x05;
 
-/// Offsets in `struct seccomp_data`, whose arguments are 64 bits each, here little-endian.
+/// Offsets in `struct seccomp_data`, whose arguments are 64 bits each.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
 
-fn lower_half(argument: u8) -> u32 {
-    ARGUMENTS + 8 * u32::from(argument)
+/// Where the halves of an argument are.
+#[derive(Clone, Copy)]
+struct Halves {
+    /// `None` where arguments have 32 bits.
+    upper: Option<u32>,
+    lower: u32,
 }
 
-fn upper_half(argument: u8) -> u32 {
-    lower_half(argument) + 4
+impl Halves {
+    fn of(abi: Abi, argument: u8) -> Self {
+        let start = ARGUMENTS + 8 * u32::from(argument);
+        let (upper, lower) = if abi.is_big_endian() { (start, start + 4) } else { (start + 4, start) };
+        Halves { upper: (!abi.is_narrow()).then_some(upper), lower }
+    }
 }
 
 fn load(offset: u32) -> Instruction {
