@@ -17,6 +17,8 @@ pub(crate) const TESTS: &[Package] = &[
     ("util-linux", "unshare"),
     ("procps", "ps"),
     ("iproute2", "ip"),
+    ("uidmap", "newuidmap"),
+    ("passt", "pasta"),
 ];
 
 /// For the virtual machine.

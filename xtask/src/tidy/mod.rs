@@ -57,7 +57,10 @@ fn project_files(root: &Path) -> Result<Vec<PathBuf>> {
         for entry in entries.flatten() {
             let path = directory.join(entry.file_name());
             let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() && !excluded(&path) {
+            if excluded(&path) {
+                continue;
+            }
+            if kind.is_dir() {
                 directories.push(path);
             } else if kind.is_file() {
                 files.push(path);
@@ -68,6 +71,7 @@ fn project_files(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn excluded(directory: &Path) -> bool {
-    directory.file_name().is_some_and(|name| name == "target" || name == ".git")
+/// `.git` is a file in a second work tree.
+fn excluded(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "target" || name == ".git")
 }
