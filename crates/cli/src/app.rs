@@ -16,10 +16,14 @@ use crate::{help, usage};
 /// The whole program; its exit code.
 pub(crate) fn main() -> u8 {
     let mut words = std::env::args_os();
-    words.next();
+    let name = words.next().unwrap_or_default();
+    if runtime::is_runtime(name.as_ref()) {
+        return runtime::main(words);
+    }
     let words: Vec<OsString> = words.collect();
     let outcome = match words.first().and_then(|word| word.to_str()) {
         Some("monitor") => monitor(&words[1..]),
+        Some("runtime") => return runtime::main(words.into_iter().skip(1)),
         _ => command_line(words),
     };
     outcome.unwrap_or_else(|failure| {

@@ -51,7 +51,7 @@ pub struct RunStatus {
 impl RunStatus {
     /// Whether the process on record still lives (and is not another one with its number).
     pub fn process_alive(&self) -> bool {
-        self.pid > 0 && process_start(self.pid) == Some(self.pid_start)
+        self.pid > 0 && linux::process::start_time(self.pid) == Some(self.pid_start)
     }
 }
 
@@ -106,13 +106,6 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(bytes)
-}
-
-/// When a process started, in clock ticks since boot; none if it does not live (a zombie does not).
-pub fn process_start(pid: i32) -> Option<u64> {
-    let fields = stat_fields(pid)?;
-    let dead = matches!(fields.first()?.as_str(), "Z" | "X");
-    if dead { None } else { fields.get(19)?.parse().ok() }
 }
 
 /// The wait status of a zombie that started at that time; none for everything else.
@@ -253,7 +246,7 @@ mod tests {
         let mut child = std::process::Command::new("/bin/sh");
         let mut child = child.args(["-c", "read line; exit 7"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
         let pid = child.id() as i32;
-        let start = process_start(pid).unwrap();
+        let start = linux::process::start_time(pid).unwrap();
         assert_eq!(zombie_status(pid, start), None);
         drop(child.stdin.take());
         let code = std::iter::repeat_with(|| zombie_status(pid, start)).find_map(|code| {
@@ -261,14 +254,14 @@ mod tests {
             code
         });
         assert_eq!(code.map(linux::pidfd::exit_code), Some(7));
-        assert_eq!(process_start(pid), None);
+        assert_eq!(linux::process::start_time(pid), None);
         child.wait().unwrap();
     }
 
     #[test]
     fn own_process_is_alive_and_another_start_time_is_not() {
         let pid = std::process::id() as i32;
-        let status = RunStatus { pid, pid_start: process_start(pid).unwrap(), ..RunStatus::default() };
+        let status = RunStatus { pid, pid_start: linux::process::start_time(pid).unwrap(), ..RunStatus::default() };
         assert!(status.process_alive());
         assert!(!RunStatus { pid_start: 1, ..status }.process_alive());
     }

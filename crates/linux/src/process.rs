@@ -27,6 +27,18 @@ fn range(first: RawFd, last: RawFd, flags: libc::c_uint) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
 }
 
+/// When a process started, in clock ticks since boot: with its number its identity. None if it does not live; a zombie
+/// does not.
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the command's name, which may hold anything: fields 3 (state) and 22 (proc_pid_stat(5)).
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    match fields.next()? {
+        "Z" | "X" => None,
+        _ => fields.nth(18)?.parse().ok(),
+    }
+}
+
 /// Where the process's command line is in its memory: what `ps` shows of it.
 pub struct Title {
     start: usize,

@@ -125,3 +125,41 @@ fn set_of(signals: &[i32]) -> libc::sigset_t {
         set
     }
 }
+
+/// Names of the signals from 1 on (signal(7), numbers of Linux on x86 and ARM).
+const NAMES: &[&str] = &[
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
+];
+
+/// First and last real-time signal as libc numbers them.
+const REALTIME: (i32, i32) = (34, 64);
+
+/// The number of a signal given as `TERM`, `SIGTERM`, `15`, `RTMIN+3` or `RTMAX-2`, in any case of letters.
+pub fn number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=REALTIME.1).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    match name {
+        "CLD" => return Some(17),
+        "POLL" => return Some(29),
+        "IOT" => return Some(6),
+        _ => {}
+    }
+    if let Some(index) = NAMES.iter().position(|known| *known == name) {
+        return i32::try_from(index + 1).ok();
+    }
+    let number = if let Some(rest) = name.strip_prefix("RTMIN") {
+        REALTIME.0 + offset(rest, '+')?
+    } else {
+        REALTIME.1 - offset(name.strip_prefix("RTMAX")?, '-')?
+    };
+    (REALTIME.0..=REALTIME.1).contains(&number).then_some(number)
+}
+
+fn offset(rest: &str, sign: char) -> Option<i32> {
+    if rest.is_empty() { Some(0) } else { rest.strip_prefix(sign)?.parse().ok() }
+}

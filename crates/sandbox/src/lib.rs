@@ -3,7 +3,11 @@
 
 pub mod cgroup;
 mod executable;
+pub mod hooks;
 pub mod launch;
 pub mod seccomp;
+
+/// The version of runtime-spec that is carried out.
+pub const OCI_VERSION: &str = "1.3.0";
 
 pub use executable::{run_sealed, sealed_executable};

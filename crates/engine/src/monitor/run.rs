@@ -109,12 +109,13 @@ pub(super) fn begin(
         cgroup: Some(cgroup.get()),
         init: plan.init,
         state: empty,
+        extras: launch::Extras::default(),
     };
     let mut created = launch::create(&launch).map_err(start_error)?;
     failpoint::hit("monitor-created");
     drop(far);
     status.pid = created.pid;
-    status.pid_start = status::process_start(created.pid).unwrap_or(0);
+    status.pid_start = linux::process::start_time(created.pid).unwrap_or(0);
     status.pipes = streams.output.each_ref().map(|pipe| pipe.as_ref().map_or(0, inode));
     status::write(paths, &plan.id, status)?;
     failpoint::hit("monitor-status-written");

@@ -95,6 +95,7 @@ pub(crate) fn execute(
         seccomp: filter.as_ref(),
         stdio,
         cgroup: Some(&cgroup),
+        inherited: 0,
     };
     launch::exec(&exec).map_err(run::start_error)
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::{Process, Spec};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use sandbox::cgroup::Cgroup;
-use sandbox::launch::{Created, Error, Exec, Launch, Rootfs, Stdio, create, exec};
+use sandbox::launch::{Created, Error, Exec, Extras, Launch, Rootfs, Stdio, create, exec};
 use sandbox::seccomp;
 use serde::Deserialize;
 
@@ -135,6 +135,7 @@ fn run_in(job: &Job, cgroup: Option<&Cgroup>, times: &mut [Vec<Duration>; 3]) ->
         cgroup,
         init: job.init,
         state: job.empty.clone(),
+        extras: Extras::default(),
     })?;
     if let Err(error) = created.start() {
         wait(&created.pidfd);
@@ -183,7 +184,7 @@ fn execute(
     let stdio = if terminal { Stdio::Terminal { rows: 24, columns: 80 } } else { fds };
     let (target, target_pid) = (container.pidfd.as_fd(), container.pid);
     let started = Instant::now();
-    let mut created = exec(&Exec { target, target_pid, process, user, seccomp, stdio, cgroup })?;
+    let mut created = exec(&Exec { target, target_pid, process, user, seccomp, stdio, cgroup, inherited: 0 })?;
     if rustix::fs::stat("/proc/self/ns/pid").map(|s| s.st_ino).ok()
         != rustix::fs::stat("/proc/self/ns/pid_for_children").map(|s| s.st_ino).ok()
     {

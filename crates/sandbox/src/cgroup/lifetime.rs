@@ -29,6 +29,15 @@ impl Cgroup {
         }
     }
 
+    /// Whether all its processes are frozen.
+    pub fn is_frozen(&self) -> bool {
+        let Ok(directory) = self.freezer() else { return false };
+        match self.version {
+            Version::V1 => v1::is_frozen(directory, true).unwrap_or(false),
+            Version::V2 => v2::is_frozen(directory, true).unwrap_or(false),
+        }
+    }
+
     /// Kills every process in it and below; does not wait for their end.
     pub fn kill(&self) -> io::Result<()> {
         if self.version == Version::V2 && v2::kill(&self.directories[0].path)? {

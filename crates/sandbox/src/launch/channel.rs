@@ -25,6 +25,8 @@ pub(super) enum Report {
     Made(OwnedFd),
     /// The child is in a new time namespace that nobody has entered: its clocks can be set.
     Clocks,
+    /// The mounts are made and the old root is still there: the moment of the hooks that run outside.
+    Hooks,
     /// The end of the other side without an error: after [`go`], the program runs.
     Gone,
 }
@@ -46,6 +48,18 @@ pub(super) fn ask_for_clocks(socket: &OwnedFd) -> Result<(), Error> {
     Ok(())
 }
 
+/// Child: lets the hooks run that run outside.
+pub(super) fn ask_for_hooks(socket: &OwnedFd) -> Result<(), Error> {
+    linux::socket::send(socket, b"h", &[]).step(|| "ask for hooks".into())?;
+    wait_done(socket);
+    Ok(())
+}
+
+/// Parent: goes away; somebody else will [`go`].
+pub(super) fn leave(socket: &OwnedFd) -> Result<(), Error> {
+    linux::socket::send(socket, b"l", &[]).step(|| "leave the container's process, which has ended".into())
+}
+
 /// Parent: lets the program be executed; returns once it was, or why it was not.
 pub(super) fn go(socket: &OwnedFd) -> Result<(), Error> {
     linux::socket::send(socket, b"g", &[]).step(|| "start the container's process, which has ended".into())?;
@@ -58,6 +72,15 @@ pub(super) fn go(socket: &OwnedFd) -> Result<(), Error> {
 /// Child: waits for [`go`]; exits if the parent has died.
 pub(super) fn wait_go(socket: &OwnedFd) {
     expect(socket, b'g');
+}
+
+/// Child: waits for [`go`] (true) or [`leave`] (false); exits if the parent has died.
+pub(super) fn wait_go_or_leave(socket: &OwnedFd) -> bool {
+    match linux::socket::receive(socket, 1) {
+        Ok(Some((message, _))) if message == b"g" => true,
+        Ok(Some((message, _))) if message == b"l" => false,
+        _ => clone_exit(1),
+    }
 }
 
 /// Child: waits for one message; without a parent there is nothing left to do.
@@ -139,6 +162,7 @@ pub(super) fn receive(socket: &OwnedFd) -> Result<Report, Error> {
         (b'c', ..) if let Some(pidfd) = fds.next() => Ok(Report::Child(pidfd)),
         (b'o', ..) if let Some(tree) = fds.next() => Ok(Report::Made(tree)),
         (b't', ..) => Ok(Report::Clocks),
+        (b'h', ..) => Ok(Report::Hooks),
         (b'N', ..) => Err(Error::CommandNotFound(text())),
         (b'X', ..) => Err(Error::NotExecutable(text())),
         (b'I', ..) => Err(Error::Invalid(text())),

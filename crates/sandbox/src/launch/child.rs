@@ -6,6 +6,7 @@ use std::path::Path;
 
 use linux::clone::{Clone, exit};
 use linux::namespace::{Kinds, unshare};
+use oci_spec::runtime::Hooks;
 use rustix::fs::OFlags;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
@@ -90,7 +91,7 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     if !own.is_empty() {
         unshare(own).step(|| "make cgroup and IPC namespaces".into())?;
     }
-    privileges::new_session()?;
+    privileges::new_session(!plan.launch.extras.no_new_keyring)?;
     name_host(plan)?;
     set_clocks(plan, socket)?;
     let root = build_root(plan, socket)?;
@@ -106,14 +107,43 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     take_streams(&plan.launch.stdio, terminal.as_ref(), &identity)?;
     let filter = privileges::drop_to(plan.process, &identity, plan.launch.seccomp)?;
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    let _ = linux::process::close_on_exec_from(3);
+    close_but_inherited(plan.launch.extras.inherited)?;
     channel::ready(socket, identity.uid, identity.gid, terminal.map(|terminal| terminal.master))?;
-    channel::wait_go(socket);
+    match (channel::wait_go_or_leave(socket), &plan.launch.extras.gate) {
+        (true, _) => become_program(plan, &program, filter, socket),
+        (false, None) => exit(1),
+        (false, Some(gate)) => {
+            let starter = gate.wait();
+            exit(guarded(&starter, || become_program(plan, &program, filter, &starter)))
+        }
+    }
+}
+
+/// Descriptors that the program is not to have: all but its streams and those of its caller that it inherits.
+pub(super) fn close_but_inherited(inherited: u32) -> Result<(), Error> {
+    let first = i32::try_from(inherited).ok().and_then(|inherited| inherited.checked_add(3));
+    let first = first.ok_or_else(|| Error::Invalid(format!("{inherited} descriptors cannot be inherited")))?;
+    linux::process::close_on_exec_from(first).step(|| "close descriptors".into())
+}
+
+/// The container has been started.
+fn become_program(
+    plan: &Plan<'_>,
+    program: &Program,
+    filter: Option<&seccomp::Program>,
+    socket: &OwnedFd,
+) -> Result<(), Error> {
+    plan.run_hooks("startContainer", Hooks::start_container, "created", own_pid())?;
     if plan.launch.init {
         privileges::load(filter)?;
         init::run(plan.title.as_ref(), || guarded(socket, || Err(program.execute())))?;
     }
-    finish(&program, filter)
+    finish(program, filter)
+}
+
+/// As the container numbers it.
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
 }
 
 /// The last two steps.
@@ -146,9 +176,16 @@ fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
     let missing = || Error::Step("a prepared mount was not handed over".into());
     let tree = parents.next().ok_or_else(missing)?;
     let covers = Covers::new(parents.next().ok_or_else(missing)?, parents.next().ok_or_else(missing)?);
-    // From here on no path can lead to the host.
-    place::enter_root(&tree)?;
-    let root = Root::of_process().step(|| "open the root".into())?;
+    place::leave_peers(plan.namespaces.new.contains(Kinds::USER))?;
+    // With hooks that run before the old root goes, they find the new one, complete, at its path. Without, it is entered
+    // at once: from then on no path can lead to the host.
+    let waits = plan.has_hooks_before_pivot();
+    if waits {
+        place::attach_root(&tree, plan.rootfs_path())?;
+    } else {
+        place::enter_root(&tree, false, plan.launch.extras.no_pivot)?;
+    }
+    let root = Root::new(rustix::io::fcntl_dupfd_cloexec(&tree, 3).step(|| "open the root".into())?);
     for mount in &plan.mounts {
         let made = match mount.source.outside() {
             true => parents.next().map(Made::from),
@@ -160,6 +197,11 @@ fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
         place::place_device(&root, device, &node)?;
     }
     hide(plan, covers, &root)?;
+    if waits {
+        channel::ask_for_hooks(socket)?;
+        plan.run_hooks("createContainer", Hooks::create_container, "creating", own_pid())?;
+        place::enter_root(&tree, true, plan.launch.extras.no_pivot)?;
+    }
     place::propagate(&root, plan.linux.rootfs_propagation().as_deref())?;
     Ok(root)
 }

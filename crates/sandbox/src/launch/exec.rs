@@ -8,7 +8,7 @@ use linux::namespace::Kinds;
 use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
 
 use super::channel::{self, Report};
-use super::child::{enter_cgroup, finish, guarded, protect, take_streams};
+use super::child::{close_but_inherited, enter_cgroup, finish, guarded, protect, take_streams};
 use super::parent::{self, PidsOfChildren};
 use super::program::Program;
 use super::root::Root;
@@ -87,7 +87,7 @@ fn run(exec: &Exec<'_>, entry: Option<&Entry>, kinds: Kinds, parents: &OwnedFd, 
 }
 
 fn become_process(exec: &Exec<'_>, socket: &OwnedFd) -> Result<(), Error> {
-    privileges::new_session()?;
+    privileges::new_session(true)?;
     let root = Root::of_process().step(|| "open the container's root".into())?;
     let terminal = match exec.stdio {
         Stdio::Terminal { rows, columns } => Some(terminal::open(&root, rows, columns)?),
@@ -101,7 +101,7 @@ fn become_process(exec: &Exec<'_>, socket: &OwnedFd) -> Result<(), Error> {
     take_streams(&exec.stdio, terminal.as_ref(), &identity)?;
     let filter = privileges::drop_to(exec.process, &identity, exec.seccomp)?;
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    let _ = linux::process::close_on_exec_from(3);
+    close_but_inherited(exec.inherited)?;
     channel::ready(socket, identity.uid, identity.gid, terminal.map(|terminal| terminal.master))?;
     channel::wait_go(socket);
     finish(&program, filter)

@@ -7,6 +7,7 @@ mod child;
 mod copyup;
 mod devices;
 mod exec;
+mod gate;
 mod idmap;
 mod init;
 mod mounts;
@@ -28,9 +29,11 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Process, Spec};
 
+pub use gate::{Gate, Starter, knock};
 pub use options::NO_LINKS;
 pub(crate) use overlay::set_directory;
 
+use crate::hooks::About;
 use crate::{cgroup, seccomp};
 
 /// Everything that a container's first process is made from.
@@ -53,6 +56,23 @@ pub struct Launch<'a> {
     pub init: bool,
     /// An empty directory of the host, which is shown read-only in the place of every masked directory.
     pub state: PathBuf,
+    /// What only an OCI runtime's callers ask for.
+    pub extras: Extras<'a>,
+}
+
+/// What an OCI runtime's callers may ask for in addition; the default is nothing of it.
+#[derive(Default)]
+pub struct Extras<'a> {
+    /// Where the container waits for its start once its maker has [left](Created::leave) it.
+    pub gate: Option<Gate>,
+    /// What the configuration's hooks are told. Without it, a configuration with hooks is refused.
+    pub about: Option<&'a About>,
+    /// How many of the caller's descriptors from 3 on the program inherits. They must all be open.
+    pub inherited: u32,
+    /// Put the new root over the old one instead of `pivot_root`, which is impossible on an initial ramfs.
+    pub no_pivot: bool,
+    /// Stay in the caller's session keyring.
+    pub no_new_keyring: bool,
 }
 
 /// The root file system to be made.
@@ -138,6 +158,12 @@ impl Created {
     pub fn start(&mut self) -> Result<(), Error> {
         channel::go(&self.control)
     }
+
+    /// Leaves the container waiting at its [gate](Extras::gate): from now on it does not end with its maker.
+    pub fn leave(self) -> Result<OwnedFd, Error> {
+        channel::leave(&self.control)?;
+        Ok(self.pidfd)
+    }
 }
 
 /// One more process in a running container.
@@ -156,6 +182,8 @@ pub struct Exec<'a> {
     pub stdio: Stdio<'a>,
     /// The container's cgroup, in which the process starts.
     pub cgroup: Option<&'a cgroup::Cgroup>,
+    /// How many of the caller's descriptors from 3 on the program inherits. They must all be open.
+    pub inherited: u32,
 }
 
 /// Runs one more process; returns once its program has been executed.

@@ -7,7 +7,7 @@ use std::path::Path;
 use linux::clone::{Child, Clone};
 use linux::namespace::Kinds;
 use linux::process::Title;
-use oci_spec::runtime::{Linux, Process, Spec};
+use oci_spec::runtime::{Hook, Hooks, Linux, Process};
 use rustix::fs::{FileType, Mode};
 use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
@@ -21,6 +21,7 @@ use super::place::Covers;
 use super::step::Step;
 use super::{Created, Error, Held, Launch, Rootfs, Stdio, binds, child, overlay};
 use crate::cgroup::Entry;
+use crate::hooks;
 
 /// The configuration, checked, and everything that both halves work from.
 pub(super) struct Plan<'a> {
@@ -48,7 +49,8 @@ impl<'a> Plan<'a> {
         let namespaces = Namespaces::new(linux)?;
         check_propagation(&mounts, namespaces.own_user())?;
         check_empty(&launch.state)?;
-        unsupported(launch.spec, linux, process)?;
+        unsupported(launch, linux, process)?;
+        launch.spec.hooks().as_ref().map_or(Ok(()), check_hooks)?;
         let title = launch.init.then(|| Title::find().ok()).flatten();
         Ok(Self { launch, linux, process, namespaces, mounts, devices, single_devices, entry, title })
     }
@@ -59,12 +61,60 @@ impl<'a> Plan<'a> {
         let mounts = self.mounts.iter().filter(|mount| mount.source.outside()).count();
         1 + Covers::COUNT + mounts + self.single_devices.len()
     }
+
+    /// Whether hooks are to run between the mounts and the change of the root.
+    pub(super) fn has_hooks_before_pivot(&self) -> bool {
+        let some = |hooks: &Option<Vec<Hook>>| hooks.as_ref().is_some_and(|hooks| !hooks.is_empty());
+        let hooks = self.launch.spec.hooks().as_ref();
+        hooks.is_some_and(|hooks| {
+            some(prestart(hooks)) || some(hooks.create_runtime()) || some(hooks.create_container())
+        })
+    }
+
+    /// Runs one list of hooks, here and now.
+    pub(super) fn run_hooks(
+        &self,
+        kind: &str,
+        list: fn(&Hooks) -> &Option<Vec<Hook>>,
+        status: &str,
+        pid: i32,
+    ) -> Result<(), Error> {
+        let (Some(hooks), Some(about)) = (self.launch.spec.hooks(), self.launch.extras.about) else { return Ok(()) };
+        about.run(kind, list(hooks).as_ref(), status, pid).map_err(Error::Step)
+    }
+
+    /// Where the root file system is on the host.
+    pub(super) fn rootfs_path(&self) -> &Path {
+        match &self.launch.rootfs {
+            Rootfs::Directory(path) => path,
+            Rootfs::Overlay { upper, .. } => upper,
+        }
+    }
+}
+
+/// Deprecated since runtime-spec 1.0.2, and still what callers use.
+#[allow(deprecated, reason = "callers still use them")]
+fn prestart(hooks: &Hooks) -> &Option<Vec<Hook>> {
+    hooks.prestart()
+}
+
+/// Refuses malformed hooks before anything is made.
+fn check_hooks(hooks: &Hooks) -> Result<(), Error> {
+    let lists: [(&str, &Option<Vec<Hook>>); 6] = [
+        ("prestart", prestart(hooks)),
+        ("createRuntime", hooks.create_runtime()),
+        ("createContainer", hooks.create_container()),
+        ("startContainer", hooks.start_container()),
+        ("poststart", hooks.poststart()),
+        ("poststop", hooks.poststop()),
+    ];
+    lists.iter().try_for_each(|(kind, list)| hooks::check(kind, list.as_ref())).map_err(Error::Invalid)
 }
 
 /// What the configuration may ask for and nobody here carries out is refused, not ignored.
-fn unsupported(spec: &Spec, linux: &Linux, process: &Process) -> Result<(), Error> {
+fn unsupported(launch: &Launch<'_>, linux: &Linux, process: &Process) -> Result<(), Error> {
     let wanted = [
-        ("hooks", spec.hooks().is_some()),
+        ("hooks", launch.spec.hooks().is_some() && launch.extras.about.is_none()),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.memoryPolicy", linux.memory_policy().is_some()),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
@@ -228,6 +278,12 @@ fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child, held: &mut Held) -> 
         set_clocks(plan, control, child)?;
     }
     channel::send_fds(control, &prepare(plan, map.as_ref(), held)?)?;
+    if plan.has_hooks_before_pivot() {
+        let Report::Hooks = channel::receive(control)? else { return Err(ended(child)) };
+        plan.run_hooks("prestart", prestart, "creating", child.pid)?;
+        plan.run_hooks("createRuntime", Hooks::create_runtime, "creating", child.pid)?;
+        channel::done(control)?;
+    }
     match channel::receive(control)? {
         Report::Ready { uid, gid, terminal } => {
             give_pipes(&plan.launch.stdio, child.pid, uid, gid);

@@ -93,14 +93,44 @@ fn cgroups(mount: &Mount, own: bool, cgroup: Option<&Cgroup>) -> Result<Made, Er
     Ok(Made { tree, below })
 }
 
-/// Makes `tree` the root of the mount namespace and lets go of the host's.
-pub(super) fn enter_root(tree: &OwnedFd) -> Result<(), Error> {
-    let host = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .step(|| "open the host's root".into())?;
-    attach(tree, &host).step(|| "attach the root file system".into())?;
+/// Cuts the new mount namespace off from the host's, so that nothing of what follows shows up there; what the host
+/// mounts later still shows up here. A namespace that belongs to a new user namespace is born so.
+pub(super) fn leave_peers(new_user: bool) -> Result<(), Error> {
+    if new_user {
+        return Ok(());
+    }
+    let slave = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
+    set_attributes(host_root()?, true, &slave).step(|| "cut the mounts off from the host's".into())
+}
+
+fn host_root() -> Result<OwnedFd, Error> {
+    rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .step(|| "open the host's root".into())
+}
+
+/// Shows `tree` at the path of the root file system, where hooks expect it.
+pub(super) fn attach_root(tree: &OwnedFd, path: &Path) -> Result<(), Error> {
+    let what = || format!("attach the root file system to {}", path.display());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let target = rustix::fs::open(path, flags, Mode::empty()).step(what)?;
+    attach(tree, target).step(what)
+}
+
+/// Makes `tree` the root of the mount namespace and lets go of the host's. `attached`: it is already part of the
+/// host's tree. `no_pivot`: puts it over the host's, which stays below.
+pub(super) fn enter_root(tree: &OwnedFd, attached: bool, no_pivot: bool) -> Result<(), Error> {
+    if no_pivot && attached {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        move_mount(tree, "", host_root()?, "", flags).step(|| "move the root file system over /".into())?;
+    } else if !attached {
+        attach(tree, host_root()?).step(|| "attach the root file system".into())?;
+    }
     rustix::process::fchdir(tree).step(|| "enter the root file system".into())?;
+    if no_pivot {
+        return rustix::process::chroot(".").step(|| "chroot into the root file system".into());
+    }
     rustix::process::pivot_root(".", ".").step(|| "pivot_root".into())?;
-    // The old root now lies on top of the new one. Cut it off from the host's mounts first, then take it away.
+    // The old root now lies on top of the new one; it is no peer of the host's any more, so only our copy goes.
     unmount(".", UnmountFlags::DETACH).step(|| "unmount the host's root".into())?;
     rustix::process::chdir("/").step(|| "enter the new root".into())
 }

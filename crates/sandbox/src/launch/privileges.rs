@@ -22,9 +22,13 @@ use super::step::{Step, describe};
 use super::users::Identity;
 use crate::seccomp;
 
-/// The session of the new process: a session of its own and, where the kernel has them, a keyring of its own.
-pub(super) fn new_session() -> Result<(), Error> {
+/// The session of the new process: a session of its own and, if wanted and where the kernel has them, a keyring of its
+/// own.
+pub(super) fn new_session(keyring: bool) -> Result<(), Error> {
     rustix::process::setsid().step(|| "start a session".into())?;
+    if !keyring {
+        return Ok(());
+    }
     match linux::ids::new_session_keyring() {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::EDQUOT) => Err(Error::Step(

@@ -1,0 +1,43 @@
+//! The runc-compatible face: `kiste runtime …`, or the binary called `kiste-runtime`, `runc` or `crun`. Parses runc's
+//! command line, keeps the state of containers on disk and reports as callers expect it; what a container is made of is
+//! the sandbox's.
+
+mod arguments;
+mod bundle;
+mod commands;
+mod console;
+mod container;
+mod create;
+mod error;
+mod foreground;
+mod globals;
+mod inherited;
+mod log;
+mod notify;
+mod pidfile;
+mod record;
+mod resources;
+mod tabular;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+pub(crate) use error::{Error, Result};
+
+/// Names under which the binary is a runtime by itself.
+const NAMES: [&str; 3] = ["kiste-runtime", "runc", "crun"];
+
+/// Whether a binary that was called as `name` is to be a runtime.
+pub fn is_runtime(name: &Path) -> bool {
+    name.file_name().is_some_and(|name| NAMES.iter().any(|known| name == *known))
+}
+
+/// The whole program: `words` are the arguments after the name. Returns the exit code.
+pub fn main(words: impl Iterator<Item = OsString>) -> u8 {
+    let mut log = log::Log::default();
+    let outcome = globals::parse(words, &mut log).and_then(|start| commands::run(start, &log));
+    outcome.unwrap_or_else(|error| {
+        log.error(&error.text);
+        error.code
+    })
+}
