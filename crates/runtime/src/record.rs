@@ -141,6 +141,7 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 }
 
 /// One container's directory.
+#[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
     fd: OwnedFd,
