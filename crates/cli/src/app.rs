@@ -53,10 +53,24 @@ fn command_line(words: Vec<OsString>) -> Result<u8> {
                 Parsed::Matches(matches) => matches,
                 Parsed::Help(text) => return help::page(&text),
             };
+            enter(&globals, entry)?;
             let context = Context::new(globals);
             run(&context, &path, entry, &matches)
         }
     }
+}
+
+/// Makes an ordinary user root in namespaces of their own, before anything else is done.
+fn enter(globals: &globals::Globals, entry: &Entry) -> Result<()> {
+    if rustix::process::geteuid().is_root() || !entry.needs_engine {
+        return Ok(());
+    }
+    let failure = |error: engine::rootless::Error| {
+        let hint = error.hint.clone();
+        let failure = Failure::new(error.to_string()).coded(ENGINE_FAILED);
+        hint.into_iter().fold(failure, Failure::hinted)
+    };
+    engine::rootless::enter(&globals.paths.state).map_err(failure)
 }
 
 fn run(context: &Context, path: &str, entry: &Entry, matches: &ArgMatches) -> Result<u8> {

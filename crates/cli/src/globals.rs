@@ -72,9 +72,31 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Start> {
 }
 
 fn default_paths() -> Paths {
-    let directory =
-        |name, default: &str| env::var_os(name).filter(|value| !value.is_empty()).map_or(default.into(), PathBuf::from);
-    Paths { root: directory("KISTE_ROOT", "/var/lib/kiste"), state: directory("KISTE_STATE", "/run/kiste") }
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let user = rustix::process::geteuid();
+    let root = variable("KISTE_ROOT").unwrap_or_else(|| match user.is_root() {
+        true => "/var/lib/kiste".into(),
+        false => data_home(variable("XDG_DATA_HOME")).join("kiste"),
+    });
+    let state = variable("KISTE_STATE").unwrap_or_else(|| match user.is_root() {
+        true => "/run/kiste".into(),
+        false => runtime_directory(variable("XDG_RUNTIME_DIR"), user.as_raw()).join("kiste"),
+    });
+    Paths { root, state }
+}
+
+/// Where a user's programs keep data (XDG Base Directory Specification).
+fn data_home(given: Option<PathBuf>) -> PathBuf {
+    let absolute = given.filter(|path| path.is_absolute());
+    absolute.unwrap_or_else(|| PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".local/share"))
+}
+
+/// Where a user's programs keep what ends with the session; without a session manager, a place in `/tmp` of which the
+/// engine makes sure that it is the user's.
+fn runtime_directory(given: Option<PathBuf>, user: u32) -> PathBuf {
+    let managed = PathBuf::from(format!("/run/user/{user}"));
+    let absolute = given.filter(|path| path.is_absolute());
+    absolute.or_else(|| managed.is_dir().then_some(managed)).unwrap_or_else(|| format!("/tmp/kiste-{user}").into())
 }
 
 /// `$DOCKER_CONFIG`, else `~/.docker`, where Docker's users have it.

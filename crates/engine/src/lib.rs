@@ -35,6 +35,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use records::rusqlite::{Connection, Transaction};
 use records::{Durability, Records};
 
+pub use sandbox::rootless;
+
 pub use error::{Context, Error, ErrorKind, Result, plain};
 pub use session::Session;
 pub use verbs::*;

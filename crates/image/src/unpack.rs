@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use linux::namespace;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
@@ -196,6 +197,10 @@ impl Unpacker {
             Kind::Block => FileType::BlockDevice,
             _ => FileType::Fifo,
         };
+        if kind != FileType::Fifo && namespace::is_rootless() {
+            // Only root of the host may make devices. Containers get theirs in /dev; Podman leaves these out too.
+            return self.tree.clear(parent, name);
+        }
         self.tree.clear(parent, name)?;
         let device = if kind == FileType::Fifo { 0 } else { fs::makedev(entry.device.0, entry.device.1) };
         fs::mknodat(parent, name, kind, Mode::empty(), device).step(|| "make the node".into())?;
@@ -295,7 +300,7 @@ fn clean(name: &[u8]) -> Result<PathBuf> {
 /// Owner before mode and attributes: changing it clears the setuid bit and file capabilities.
 fn set_metadata(file: &OwnedFd, entry: &Entry) -> Result<()> {
     let (uid, gid) = (fs::Uid::from_raw(entry.uid), fs::Gid::from_raw(entry.gid));
-    fs::fchown(file, Some(uid), Some(gid)).step(|| "set the owner".into())?;
+    owned(fs::fchown(file, Some(uid), Some(gid)), entry)?;
     fs::fchmod(file, Mode::from_raw_mode(entry.mode)).step(|| "set the mode".into())?;
     for (name, value) in entry.xattrs.iter().filter(|(name, _)| keeps_attribute(name)) {
         match fs::fsetxattr(file, OsStr::from_bytes(name), value, XattrFlags::empty()) {
@@ -317,7 +322,22 @@ fn keeps_attribute(name: &[u8]) -> bool {
 
 fn set_owner_at(parent: &OwnedFd, name: &OsStr, entry: &Entry) -> Result<()> {
     let (uid, gid) = (fs::Uid::from_raw(entry.uid), fs::Gid::from_raw(entry.gid));
-    fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).step(|| "set the owner".into())
+    owned(fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW), entry)
+}
+
+/// An owner that does not exist in our user namespace: where there is one id only, everything is its.
+fn owned(done: rustix::io::Result<()>, entry: &Entry) -> Result<()> {
+    match done {
+        Err(Errno::INVAL) if namespace::has_one_id() => Ok(()),
+        Err(Errno::INVAL) if namespace::is_rootless() => Err(Error::Step {
+            step: "set the owner".into(),
+            cause: format!(
+                "there is no {}:{} among the ids of this user; give them more in /etc/subuid and /etc/subgid",
+                entry.uid, entry.gid
+            ),
+        }),
+        other => other.step(|| "set the owner".into()),
+    }
 }
 
 fn set_times_at(parent: &OwnedFd, name: &OsStr, mtime: (i64, u32)) -> Result<()> {
@@ -333,9 +353,14 @@ fn make_directory(parent: &OwnedFd, name: &OsStr) -> Result<()> {
     fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)).step(|| "make the directory".into())
 }
 
+/// The attribute by which overlayfs knows an opaque directory: root of a user namespace may not write `trusted` ones, and
+/// mounts with `userxattr`.
+pub(crate) fn opaque_attribute() -> &'static str {
+    if namespace::is_rootless() { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
+}
+
 pub(crate) fn set_opaque(directory: &OwnedFd) -> Result<()> {
-    fs::fsetxattr(directory, "trusted.overlay.opaque", b"y", XattrFlags::empty())
-        .step(|| "mark a directory as opaque".into())
+    fs::fsetxattr(directory, opaque_attribute(), b"y", XattrFlags::empty()).step(|| "mark a directory as opaque".into())
 }
 
 pub(crate) fn is_whiteout(found: &fs::Stat) -> bool {

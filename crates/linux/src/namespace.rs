@@ -99,6 +99,21 @@ pub fn join(target: BorrowedFd<'_>, kinds: Kinds) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setns, target.as_raw_fd(), kinds.0) }).map(drop)
 }
 
+/// Whether the calling process has no power over the host: it is not root, or root only in a user namespace that is
+/// not the first one.
+pub fn is_rootless() -> bool {
+    /// `PROC_USER_INIT_INO` of `include/linux/proc_ns.h`.
+    const FIRST: u64 = 0xEFFF_FFFD;
+    let in_first = || rustix::fs::stat("/proc/self/ns/user").is_ok_and(|namespace| namespace.st_ino == FIRST);
+    !rustix::process::geteuid().is_root() || !in_first()
+}
+
+/// Whether the calling process's user namespace has one id only.
+pub fn has_one_id() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.lines().count() == 1 && map.split_whitespace().nth(2) == Some("1")
+}
+
 /// The user namespace of the process behind a pidfd (Linux 6.11; EINVAL or ENOTTY before).
 pub fn user_of(pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const PIDFD_GET_USER_NAMESPACE: libc::c_ulong = 0xFF09;

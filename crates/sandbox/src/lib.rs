@@ -5,6 +5,7 @@ pub mod cgroup;
 mod executable;
 pub mod hooks;
 pub mod launch;
+pub mod rootless;
 pub mod seccomp;
 
 /// The version of runtime-spec that is carried out.

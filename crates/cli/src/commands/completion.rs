@@ -18,6 +18,7 @@ pub(crate) struct Args {
 impl Verb for Args {
     const SYNOPSIS: &'static str = "bash|zsh|fish";
     const ABOUT: &'static str = "Print the completion script for a shell";
+    const NEEDS_ENGINE: bool = false;
 
     fn run(self, context: &Context) -> Result<u8> {
         context.out().write_all(&script(shell(&self.shell)?))?;

@@ -58,6 +58,8 @@ pub(crate) trait Verb: clap::Args {
     const SYNOPSIS: &'static str;
     /// One line for the help, without a final full stop.
     const ABOUT: &'static str;
+    /// Whether it works on containers and images.
+    const NEEDS_ENGINE: bool = true;
     /// Does it; the exit code.
     fn run(self, context: &Context) -> Result<u8>;
 }
@@ -70,6 +72,8 @@ pub(crate) struct Entry {
     pub(crate) about: &'static str,
     synopsis: &'static str,
     arguments: fn(Command) -> Command,
+    /// Whether it works on containers and images; completions and the like need no rights.
+    pub(crate) needs_engine: bool,
     /// Runs the command with parsed flags.
     pub(crate) run: fn(&ArgMatches, &Context) -> Result<u8>,
 }
@@ -86,7 +90,14 @@ pub(crate) struct Group {
 
 impl Entry {
     const fn of<V: Verb>(names: &'static [&'static str]) -> Self {
-        Entry { names, about: V::ABOUT, synopsis: V::SYNOPSIS, arguments: V::augment_args, run: parse_and_run::<V> }
+        Entry {
+            names,
+            about: V::ABOUT,
+            synopsis: V::SYNOPSIS,
+            arguments: V::augment_args,
+            needs_engine: V::NEEDS_ENGINE,
+            run: parse_and_run::<V>,
+        }
     }
 
     /// The command's parser; `path` is what the user typed: `run`, `container run`.

@@ -16,6 +16,7 @@ pub(crate) struct Args {
 impl Verb for Args {
     const SYNOPSIS: &'static str = "[OPTIONS]";
     const ABOUT: &'static str = "Show the version information";
+    const NEEDS_ENGINE: bool = false;
 
     fn run(self, context: &Context) -> Result<u8> {
         let version = both(context.engine.version());

@@ -97,6 +97,9 @@ fn quiet() -> Instant {
 /// Standard input is the socket of the command that starts it.
 pub fn main(paths: &Paths, id: &str) -> i32 {
     let Ok(control) = settle() else { return 1 };
+    if crate::rootless::stay(&paths.state).is_err() {
+        return 1;
+    }
     failpoint::hit("monitor-begun");
     match begin(paths, id, &control) {
         Ok((mut monitor, attach)) => {

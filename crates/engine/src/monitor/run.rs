@@ -106,7 +106,7 @@ pub(super) fn begin(
         groups: &plan.groups,
         seccomp: program.as_ref(),
         stdio: stdio(far.as_ref(), console),
-        cgroup: Some(cgroup.get()),
+        cgroup: cgroup.get(),
         init: plan.init,
         state: empty,
         extras: launch::Extras::default(),
@@ -191,21 +191,24 @@ pub(super) fn shares_pids(spec: &Spec) -> bool {
         .is_some_and(|list| list.iter().any(|kind| kind.typ() == LinuxNamespaceType::Pid && kind.path().is_none()))
 }
 
-/// A new cgroup that is removed again unless the start succeeds.
+/// A new cgroup that is removed again unless the start succeeds; none where there is none to be had.
 struct CgroupGuard(Option<Cgroup>);
 
 impl CgroupGuard {
     fn create(path: &str, spec: &Spec) -> Result<Self> {
-        let cgroup = Cgroup::create(path).step(|| format!("create the cgroup {path}"))?;
-        let guard = CgroupGuard(Some(cgroup));
-        if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) {
-            guard.get().apply(resources).step(|| "set the container's limits".to_owned())?;
+        if !sandbox::cgroup::is_available() {
+            return Ok(CgroupGuard(None));
         }
+        let cgroup = Cgroup::create(path).step(|| format!("create the cgroup {path}"))?;
+        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let applied = resources.map_or(Ok(()), |resources| cgroup.apply(resources));
+        let guard = CgroupGuard(Some(cgroup));
+        applied.step(|| "set the container's limits".to_owned())?;
         Ok(guard)
     }
 
-    fn get(&self) -> &Cgroup {
-        self.0.as_ref().expect("only `keep` and `drop` take it")
+    fn get(&self) -> Option<&Cgroup> {
+        self.0.as_ref()
     }
 
     fn keep(mut self) {

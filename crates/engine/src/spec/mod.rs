@@ -223,7 +223,10 @@ impl Engine {
 
 /// A container's cgroup below the root of each hierarchy.
 pub(crate) fn cgroup_path(parent: &str, id: &str) -> String {
-    let parent = if parent.is_empty() { "/kiste".to_owned() } else { crate::request::mounts::clean(parent) };
+    let parent = match parent {
+        "" => format!("{}/kiste", sandbox::cgroup::own_part().unwrap_or_default()),
+        parent => crate::request::mounts::clean(parent),
+    };
     format!("{}/{id}", parent.trim_end_matches('/'))
 }
 

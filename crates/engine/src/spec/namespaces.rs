@@ -78,6 +78,10 @@ fn shared_with(host: &HostConfig, name: &str) -> &'static str {
 }
 
 fn own_space(container: &Container) -> Result<Space> {
+    if sandbox::rootless::is_rootless() {
+        let (users, groups) = userns::all_of_mine()?;
+        return Ok(Space::Own(users, groups));
+    }
     let base = container
         .uid_base
         .ok_or_else(|| Error::internal(format!("container {} has no range of ids on record", container.id)))?;

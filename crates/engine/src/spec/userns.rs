@@ -115,6 +115,12 @@ pub(crate) fn caller() -> Option<(u32, u32)> {
 /// run as that user where neither image nor user says otherwise (as with Podman).
 pub(crate) fn fix_caller(host: &mut HostConfig, config: &mut Config) -> Result<()> {
     let Mode::KeepId { uid, gid } = Mode::parse(&host.userns_mode)? else { return Ok(()) };
+    if sandbox::rootless::is_rootless() {
+        return Err(Error::invalid("--userns=keep-id: only root can map a container's ids in an order of its own")
+            .hinted(
+                "without root, root of the container is the calling user already: files that it makes are theirs",
+            ));
+    }
     let (caller, group) = caller().ok_or_else(|| {
         Error::invalid("--userns=keep-id: the caller is root, who cannot be kept")
             .hinted("call it with sudo from the user whose id is to be kept, or use --userns=auto or host")
@@ -156,6 +162,26 @@ fn with_hole(base: u32, id: u32, host: u32) -> Result<Vec<LinuxIdMapping>> {
         .filter(|(_, _, size)| *size > 0)
         .map(|(inside, outside, size)| mapping(inside, outside, size))
         .collect()
+}
+
+/// Every id that this process has itself, each under its own number: what a container of an ordinary user gets. Its user
+/// namespace keeps it from everything outside; only the kernel's root could give each container ids of its own.
+pub(crate) fn all_of_mine() -> Result<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)> {
+    let read = |file: &str| {
+        let path = format!("/proc/self/{file}");
+        let map = std::fs::read_to_string(&path).step(|| format!("read {path}"))?;
+        identity(&map)
+    };
+    Ok((read("uid_map")?, read("gid_map")?))
+}
+
+fn identity(map: &str) -> Result<Vec<LinuxIdMapping>> {
+    let ranges = map.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().map(|field| field.parse::<u32>().ok());
+        let (first, _, count) = (fields.next()??, fields.next()??, fields.next()??);
+        Some((first, count))
+    });
+    ranges.map(|(first, count)| mapping(first, first, count)).collect()
 }
 
 fn mapping(container: u32, host: u32, size: u32) -> Result<LinuxIdMapping> {

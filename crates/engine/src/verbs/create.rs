@@ -255,7 +255,7 @@ fn commit(
         // One that was there a moment ago may have been removed meanwhile.
         volume_table::find(transaction, &mount.point.name)?;
     }
-    if userns::owner(&container.host)? == userns::Owner::Own {
+    if userns::owner(&container.host)? == userns::Owner::Own && !sandbox::rootless::is_rootless() {
         container.uid_base = Some(ids::free_base(&table::uid_bases(transaction)?)?);
     }
     if make_up_name {

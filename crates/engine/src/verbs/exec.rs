@@ -84,7 +84,8 @@ pub(crate) fn execute(
         return Err(gone());
     }
     let path = run::cgroup_path(&plan.spec);
-    let cgroup = Cgroup::open(&path).step(|| format!("open the cgroup {path}"))?;
+    let available = sandbox::cgroup::is_available();
+    let cgroup = available.then(|| Cgroup::open(&path)).transpose().step(|| format!("open the cgroup {path}"))?;
     let process = process(plan, config)?;
     let filter = if config.privileged { None } else { run::filter(plan)? };
     let exec = launch::Exec {
@@ -94,7 +95,7 @@ pub(crate) fn execute(
         user: if config.user.is_empty() { &plan.user } else { &config.user },
         seccomp: filter.as_ref(),
         stdio,
-        cgroup: Some(&cgroup),
+        cgroup: cgroup.as_ref(),
         inherited: 0,
     };
     launch::exec(&exec).map_err(run::start_error)

@@ -6,6 +6,7 @@ mod devices;
 mod files;
 mod layout;
 mod lifetime;
+mod own;
 mod usage;
 mod v1;
 mod v2;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::LinuxResources;
 
 use layout::Hierarchy;
+pub use own::{is_available, own_part};
 pub use usage::Usage;
 
 /// One container's cgroup: a directory on v2, one per hierarchy on v1.

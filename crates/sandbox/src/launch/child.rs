@@ -194,7 +194,10 @@ fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
         place::place(&root, mount, &made.ok_or_else(missing)?)?;
     }
     for (device, node) in plan.single_devices.iter().zip(parents) {
-        place::place_device(&root, device, &node)?;
+        match plan.rootless {
+            true => place::place_node(&root, device, &node)?,
+            false => place::place_device(&root, device, &node)?,
+        }
     }
     hide(plan, covers, &root)?;
     if waits {

@@ -4,9 +4,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use linux::mount::set_attributes;
+use linux::mount::{Attributes, clone_tree, set_attributes};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
-use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, Uid, chmodat, chownat, makedev, mkdirat, mknodat, symlinkat};
+use rustix::fs::{AtFlags, CWD, Dev, FileType, Gid, Mode, Uid, chmodat, chownat, makedev, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
 
 use super::Error;
@@ -119,6 +119,30 @@ pub(super) fn single(device: &Device, map: Option<&IdMap>) -> Result<OwnedFd, Er
     make_node(&tree, Path::new(SINGLE), device)?;
     map_owners(&tree, map)?;
     Ok(tree)
+}
+
+/// A detached mount of the host's own node of that number, for who may make none.
+pub(super) fn hosts(device: &Device) -> Result<OwnedFd, Error> {
+    let what = || format!("find device {} on the host", device.path.display());
+    let path = hosts_path(device).ok_or(Errno::NOENT).step(what)?;
+    let node = clone_tree(CWD, &path, false, &Attributes::default()).step(what)?;
+    let stat = rustix::fs::fstat(&node).step(what)?;
+    match FileType::from_raw_mode(stat.st_mode) == device.kind && stat.st_rdev == device.number {
+        true => Ok(node),
+        false => Err(Errno::NXIO).step(what),
+    }
+}
+
+/// Where the host has it: under the same name, or where its kernel says (`DEVNAME`).
+fn hosts_path(device: &Device) -> Option<PathBuf> {
+    let is_it = |path: &Path| rustix::fs::stat(path).is_ok_and(|stat| stat.st_rdev == device.number);
+    if is_it(&device.path) {
+        return Some(device.path.clone());
+    }
+    let kind = if device.kind == FileType::BlockDevice { "block" } else { "char" };
+    let (major, minor) = (rustix::fs::major(device.number), rustix::fs::minor(device.number));
+    let event = std::fs::read_to_string(format!("/sys/dev/{kind}/{major}:{minor}/uevent")).ok()?;
+    Some(Path::new("/dev").join(event.lines().find_map(|line| line.strip_prefix("DEVNAME="))?))
 }
 
 /// Name of the node there.

@@ -25,6 +25,8 @@ pub(super) struct Writable<'a> {
     pub(super) work: &'a Path,
     /// See [`Rootfs::Overlay`](super::Rootfs::Overlay).
     pub(super) volatile: bool,
+    /// Overlay keeps its notes in attributes that root of a user namespace may write too.
+    pub(super) rootless: bool,
 }
 
 /// A detached overlay over `lower` (topmost first). `empty` is an empty directory. `held` takes mounts that were needed
@@ -62,6 +64,9 @@ fn make(
     }
     set_directory(&fs, "upperdir", &upper).step(|| "overlay: set upper directory".into())?;
     set_directory(&fs, "workdir", &work).step(|| "overlay: set work directory".into())?;
+    if writable.rootless {
+        fsconfig_set_flag(&fs, "userxattr").step(|| "overlay: set userxattr".into())?;
+    }
     if writable.volatile {
         fsconfig_set_flag(&fs, "volatile").step(|| "overlay: set volatile".into())?;
     }

@@ -34,6 +34,8 @@ pub(super) struct Plan<'a> {
     /// Those of `devices` that are not on our `/dev`.
     pub(super) single_devices: Vec<Device>,
     pub(super) entry: Option<Entry>,
+    /// Without the host's rights: no id-mapped mounts, and no device nodes but the host's own.
+    pub(super) rootless: bool,
     /// Where the built-in init hides its maker's command line; without it, it just shows.
     pub(super) title: Option<Title>,
 }
@@ -44,7 +46,8 @@ impl<'a> Plan<'a> {
         let linux = launch.spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
         let process = launch.spec.process().as_ref().ok_or_else(|| missing("process"))?;
         let mounts = mounts::plan(launch.spec.mounts().as_deref().unwrap_or_default())?;
-        let (devices, single_devices) = devices(linux, &mounts)?;
+        let rootless = crate::rootless::is_rootless();
+        let (devices, single_devices) = devices(linux, &mounts, rootless)?;
         let entry = launch.cgroup.map(|cgroup| cgroup.entry().step(|| "open the cgroup".into())).transpose()?;
         let namespaces = Namespaces::new(linux)?;
         check_propagation(&mounts, namespaces.own_user())?;
@@ -52,7 +55,7 @@ impl<'a> Plan<'a> {
         unsupported(launch, linux, process)?;
         launch.spec.hooks().as_ref().map_or(Ok(()), check_hooks)?;
         let title = launch.init.then(|| Title::find().ok()).flatten();
-        Ok(Self { launch, linux, process, namespaces, mounts, devices, single_devices, entry, title })
+        Ok(Self { launch, linux, process, namespaces, mounts, devices, single_devices, entry, rootless, title })
     }
 
     /// How many descriptors the parent hands over: the root, what hides paths, the mounts that it makes, the devices
@@ -130,9 +133,10 @@ fn unsupported(launch: &Launch<'_>, linux: &Linux, process: &Process) -> Result<
 }
 
 /// The devices on our `/dev` and those that are elsewhere (or everything that is configured, if `/dev` is not ours).
-fn devices(linux: &Linux, mounts: &[Mount]) -> Result<(Vec<Device>, Vec<Device>), Error> {
+fn devices(linux: &Linux, mounts: &[Mount], rootless: bool) -> Result<(Vec<Device>, Vec<Device>), Error> {
     let all = devices::plan(linux.devices().as_deref().unwrap_or_default())?;
     match mounts.iter().any(|mount| mount.source == Source::Devices) {
+        true if rootless => Ok((Vec::new(), all)),
         true => Ok(all.into_iter().partition(|device| device.path.starts_with("/dev"))),
         false => Ok((Vec::new(), all.into_iter().filter(|device| !device.is_default()).collect())),
     }
@@ -269,7 +273,7 @@ fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child, held: &mut Held) -> 
         idmap::write_maps(child.pid, &plan.namespaces.uid_map, &plan.namespaces.gid_map)?;
         channel::done(control)?;
     }
-    let map = match plan.namespaces.own_user() {
+    let map = match plan.namespaces.own_user() && !plan.rootless {
         true => Some(IdMap { userns: idmap::user_namespace(child)?, root: root_ids(plan, child)? }),
         false => None,
     };
@@ -337,7 +341,7 @@ fn prepare(plan: &Plan<'_>, map: Option<&IdMap>, held: &mut Held) -> Result<Vec<
         fds.push(make(plan, mount, own.as_ref().or(map))?);
     }
     for device in &plan.single_devices {
-        fds.push(devices::single(device, map)?);
+        fds.push(if plan.rootless { devices::hosts(device)? } else { devices::single(device, map)? });
     }
     Ok(fds)
 }
@@ -345,7 +349,7 @@ fn prepare(plan: &Plan<'_>, map: Option<&IdMap>, held: &mut Held) -> Result<Vec<
 fn root(plan: &Plan<'_>, map: Option<&IdMap>, held: &mut Held) -> Result<OwnedFd, Error> {
     match &plan.launch.rootfs {
         Rootfs::Overlay { lower, upper, work, volatile, .. } => {
-            let writable = Writable { upper, work, volatile: *volatile };
+            let writable = Writable { upper, work, volatile: *volatile, rootless: plan.rootless };
             overlay::overlay(lower, &writable, &plan.launch.state, map, held)
         }
         Rootfs::Directory(path) => overlay::directory(path, map),

@@ -194,6 +194,13 @@ pub(super) fn place_device(root: &Root, device: &Device, tree: &OwnedFd) -> Resu
     rustix::process::chdir("/").step(what)
 }
 
+/// Shows a node of the host at the device's path.
+pub(super) fn place_node(root: &Root, device: &Device, node: &OwnedFd) -> Result<(), Error> {
+    let what = || format!("mount device {}", device.path.display());
+    let target = root.make_file(&device.path).step(what)?;
+    attach(node, target).step(what)
+}
+
 /// The mount point of a kernel file system must be what it seems: an image with `/proc` as a link is refused.
 fn ordinary_directory(root: &Root, path: &Path, kind: &str) -> Result<OwnedFd, Error> {
     let what = || format!("filesystem {kind:?} must be mounted on ordinary directory {}", path.display());

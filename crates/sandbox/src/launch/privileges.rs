@@ -46,10 +46,18 @@ pub(super) fn become_root() -> Result<(), Error> {
 fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Error> {
     let highest = groups.iter().copied().max().unwrap_or(0);
     let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    set_thread_groups(&groups).map_err(|errno| unmapped(errno, "supplementary group", highest))?;
+    match set_thread_groups(&groups) {
+        // Who has one id only may not drop groups, and has no others to take (user_namespaces(7)).
+        Err(Errno::PERM) if may_set_no_groups() => {}
+        other => other.map_err(|errno| unmapped(errno, "supplementary group", highest))?,
+    }
     let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
     set_thread_res_gid(group, group, group).map_err(|errno| unmapped(errno, "group", gid))?;
     set_thread_res_uid(user, user, user).map_err(|errno| unmapped(errno, "user", uid))
+}
+
+fn may_set_no_groups() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
 }
 
 /// Everything from the container's root to the configured process, in the one order that works. Afterwards the process
@@ -109,7 +117,8 @@ fn raise_permitted() -> Result<(), Error> {
 fn unmapped(errno: Errno, kind: &str, id: u32) -> Error {
     match errno {
         Errno::INVAL => Error::Step(format!(
-            "{kind} id {id} does not exist in the container's user namespace; use a lower id, or --userns=host"
+            "{kind} id {id} does not exist in the container's user namespace; use a lower id, or --userns=host \
+             (for users other than root, `kiste info` says how to get more ids)"
         )),
         _ => Error::Step(format!("set {kind} id {id}: {}", describe(&errno.into()))),
     }
