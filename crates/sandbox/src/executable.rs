@@ -32,7 +32,9 @@ pub fn sealed_executable() -> io::Result<OwnedFd> {
 /// Executes the program again, with the same arguments, from [`sealed_executable`]; nothing if it already runs from
 /// there. Whoever makes processes inside a container calls this first: they stay copies of the caller until they execute
 /// something, which the container can make their own `/proc/self/exe`.
-pub fn run_sealed() -> io::Result<()> {
+///
+/// `environment` is added for the second run.
+pub fn run_sealed(environment: &[(&str, &Path)]) -> io::Result<()> {
     let own = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     if is_sealed(&own) {
         return rustix::thread::set_name(c"kiste").map_err(io::Error::from);
@@ -40,7 +42,7 @@ pub fn run_sealed() -> io::Result<()> {
     let sealed = sealed_executable()?;
     let mut arguments = std::env::args_os();
     let mut command = Command::new(format!("/proc/self/fd/{}", sealed.as_raw_fd()));
-    command.arg0(arguments.next().unwrap_or_else(|| "kiste".into())).args(arguments);
+    command.arg0(arguments.next().unwrap_or_else(|| "kiste".into())).args(arguments).envs(environment.iter().copied());
     Err(command.exec())
 }
 

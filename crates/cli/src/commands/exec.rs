@@ -50,7 +50,11 @@ impl Verb for Args {
     const ABOUT: &'static str = "Execute a command in a running container";
 
     fn run(self, context: &Context) -> Result<u8> {
-        sandbox::run_sealed().map_err(|error| Failure::new(format!("protect the own executable: {error}")).coded(1))?;
+        // An ordinary user has become root by now, whose directories are others.
+        let paths = context.engine.paths();
+        let directories = [("KISTE_ROOT", paths.root.as_path()), ("KISTE_STATE", paths.state.as_path())];
+        sandbox::run_sealed(&directories)
+            .map_err(|error| Failure::new(format!("protect the own executable: {error}")).coded(1))?;
         let attach_stdin = self.interactive && !self.detach;
         terminal::check_input(self.tty, attach_stdin)?;
         let size = terminal::size().filter(|_| self.tty);

@@ -184,6 +184,13 @@ impl Monitor {
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<()> {
+        if !sandbox::cgroup::is_available() {
+            return Err(Error::invalid(format!(
+                "cannot pause container {}: it has no cgroup to be frozen in",
+                self.id
+            ))
+            .hinted("see the warnings of `kiste info`"));
+        }
         let cgroup =
             Cgroup::open(&self.settings.cgroup).step(|| format!("open the cgroup {}", self.settings.cgroup))?;
         cgroup.freeze(frozen).step(|| format!("freeze or thaw the cgroup {}", self.settings.cgroup))

@@ -58,6 +58,60 @@ pub(crate) fn drop_unkept_swap(host: &mut HostConfig, is_kept: impl FnOnce() -> 
     Some(warning.to_owned())
 }
 
+/// Drops every limit, because there is no cgroup to set one in; Docker's warnings about those that were `asked` for.
+pub(crate) fn drop_all(host: &mut HostConfig, asked: &HostConfig) -> Vec<String> {
+    let none = HostConfig::default();
+    let set = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let throttled = [&asked.blkio_device_read_bps, &asked.blkio_device_write_bps]
+        .into_iter()
+        .chain([&asked.blkio_device_read_iops, &asked.blkio_device_write_iops])
+        .any(set);
+    let dropped = [
+        (asked.memory > 0, "memory limit capabilities", "Limitation discarded."),
+        (asked.memory_reservation > 0, "memory soft limit capabilities", "Limitation discarded."),
+        (asked.oom_kill_disable == Some(true), "OomKillDisable", "OomKillDisable discarded."),
+        (asked.pids_limit.is_some_and(|limit| limit > 0), "PIDs limit capabilities", "PIDs limit discarded."),
+        (asked.nano_cpus > 0 || asked.cpu_quota > 0, "CPU CFS scheduler", "Quota discarded."),
+        (asked.cpu_period > 0, "CPU CFS scheduler", "Period discarded."),
+        (asked.cpu_shares > 0, "CPU shares", "Shares discarded."),
+        (!asked.cpuset_cpus.is_empty() || !asked.cpuset_mems.is_empty(), "cpuset", "Cpuset discarded."),
+        (
+            asked.cpu_realtime_runtime > 0 || asked.cpu_realtime_period > 0,
+            "CPU real-time scheduler",
+            "Runtime discarded.",
+        ),
+        (asked.blkio_weight > 0, "Block I/O weight", "Weight discarded."),
+        (throttled, "Block I/O throttling", "Limits discarded."),
+    ];
+    *host = HostConfig {
+        memory: none.memory,
+        memory_reservation: none.memory_reservation,
+        memory_swap: none.memory_swap,
+        memory_swappiness: none.memory_swappiness,
+        oom_kill_disable: none.oom_kill_disable,
+        pids_limit: none.pids_limit,
+        nano_cpus: none.nano_cpus,
+        cpu_quota: none.cpu_quota,
+        cpu_period: none.cpu_period,
+        cpu_shares: none.cpu_shares,
+        cpu_realtime_runtime: none.cpu_realtime_runtime,
+        cpu_realtime_period: none.cpu_realtime_period,
+        cpuset_cpus: none.cpuset_cpus,
+        cpuset_mems: none.cpuset_mems,
+        blkio_weight: none.blkio_weight,
+        blkio_weight_device: none.blkio_weight_device,
+        blkio_device_read_bps: none.blkio_device_read_bps,
+        blkio_device_write_bps: none.blkio_device_write_bps,
+        blkio_device_read_iops: none.blkio_device_read_iops,
+        blkio_device_write_iops: none.blkio_device_write_iops,
+        ..host.clone()
+    };
+    let warning = |(_, what, end): &(bool, &str, &str)| {
+        format!("Your kernel does not support {what} or the cgroup is not mounted. {end}")
+    };
+    dropped.iter().filter(|(was_set, ..)| *was_set).map(warning).collect()
+}
+
 fn check_cpu(host: &HostConfig) -> Result<()> {
     let nano = host.nano_cpus;
     ensure(nano == 0 || host.cpu_period == 0, || {
@@ -191,6 +245,16 @@ mod tests {
         assert_eq!(host, limited);
         assert!(drop_unkept_swap(&mut host, || false).unwrap().contains("without swap"));
         assert_eq!((host.memory, host.memory_swap), (64 << 20, -1));
+    }
+
+    #[test]
+    fn without_cgroups_every_limit_goes_with_a_word() {
+        let asked = HostConfig { memory: 64 << 20, cpuset_cpus: "0".to_owned(), ..HostConfig::default() };
+        let mut host = HostConfig { pids_limit: Some(4096), memory_swap: 128 << 20, init: Some(true), ..asked.clone() };
+        let warnings = drop_all(&mut host, &asked);
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings[0].starts_with("Your kernel does not support memory limit capabilities"), "{warnings:?}");
+        assert_eq!(host, HostConfig { init: Some(true), ..HostConfig::default() });
     }
 
     #[test]

@@ -233,9 +233,11 @@ pub(crate) fn cgroup_path(parent: &str, id: &str) -> String {
 /// The highest group that has a number in the container; of a joined namespace the range that every container has.
 fn last_group(space: &Space) -> u32 {
     match space {
+        Space::Host if sandbox::rootless::is_rootless() => userns::last_of_mine(),
         // The kernel's own limit of the parameter this is for (include/net/ping.h).
         Space::Host => i32::MAX.unsigned_abs(),
         Space::Own(_, groups) => groups.iter().map(|range| range.container_id() + range.size() - 1).max().unwrap_or(0),
+        Space::Joined(_) if sandbox::rootless::is_rootless() => userns::last_of_mine(),
         Space::Joined(_) => userns::RANGE - 1,
     }
 }

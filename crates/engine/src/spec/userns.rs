@@ -175,6 +175,12 @@ pub(crate) fn all_of_mine() -> Result<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)
     Ok((read("uid_map")?, read("gid_map")?))
 }
 
+/// The highest group that this process has a number for.
+pub(crate) fn last_of_mine() -> u32 {
+    let groups = all_of_mine().map(|(_, groups)| groups).unwrap_or_default();
+    groups.iter().map(|range| range.container_id() + (range.size() - 1)).max().unwrap_or(0)
+}
+
 fn identity(map: &str) -> Result<Vec<LinuxIdMapping>> {
     let ranges = map.lines().filter_map(|line| {
         let mut fields = line.split_whitespace().map(|field| field.parse::<u32>().ok());

@@ -50,6 +50,9 @@ impl Engine {
             Intent::Running => Some(RunLock::take(self.paths(), &container.id)?),
             _ => None,
         };
+        if !sandbox::cgroup::is_available() {
+            warnings.extend(limits::drop_all(&mut container.host, &request.host));
+        }
         warnings.extend(limits::drop_unkept_swap(&mut container.host, sandbox::cgroup::accounts_swap));
         let architecture = image.config.architecture().to_string();
         warnings.extend(platform::check(&container.image, request.platform.as_deref(), &architecture)?);

@@ -6,6 +6,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use linux::namespace::is_rootless;
+use sandbox::cgroup;
+
 use crate::model::Status;
 use crate::{Engine, ListRequest, Result, clock};
 
@@ -80,11 +83,11 @@ impl Engine {
             "Driver": "overlay",
             "DriverStatus": [["Layers", "directories under overlayfs"], ["Native Overlay Diff", "true"]],
             "LoggingDriver": "json-file",
-            "CgroupDriver": "cgroupfs",
+            "CgroupDriver": if cgroup::is_available() { "cgroupfs" } else { "none" },
             "CgroupVersion": if is_v2() { "2" } else { "1" },
             "Plugins": { "Volume": ["local"], "Network": ["host", "none"], "Authorization": null, "Log": ["json-file", "local", "none"] },
             "SystemTime": clock::rfc3339(clock::now()),
-            "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns", "name=cgroupns"],
+            "SecurityOptions": security_options(),
             "Runtimes": { "kiste": { "path": "kiste" } },
             "DefaultRuntime": "kiste",
             "Swarm": { "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "", "RemoteManagers": null },
@@ -94,13 +97,13 @@ impl Engine {
             "NFd": 0,
             "NGoroutines": 0,
             "NEventsListener": 0,
-            "MemoryLimit": true,
-            "SwapLimit": has_swap_limit(),
-            "CpuCfsPeriod": true,
-            "CpuCfsQuota": true,
-            "CPUShares": true,
-            "CPUSet": true,
-            "PidsLimit": true,
+            "MemoryLimit": cgroup::is_available(),
+            "SwapLimit": cgroup::is_available() && has_swap_limit(),
+            "CpuCfsPeriod": cgroup::is_available(),
+            "CpuCfsQuota": cgroup::is_available(),
+            "CPUShares": cgroup::is_available(),
+            "CPUSet": cgroup::is_available(),
+            "PidsLimit": cgroup::is_available(),
             "OomKillDisable": !is_v2(),
             "IPv4Forwarding": sysctl("net/ipv4/ip_forward"),
             "HttpProxy": variable("HTTP_PROXY"),
@@ -114,6 +117,15 @@ impl Engine {
             "ProductLicense": "",
         })
     }
+}
+
+fn security_options() -> Vec<&'static str> {
+    let mut options = vec!["name=seccomp,profile=builtin"];
+    if is_rootless() {
+        options.push("name=rootless");
+    }
+    options.extend(["name=userns", "name=cgroupns"]);
+    options
 }
 
 fn text(name: &std::ffi::CStr) -> String {
@@ -165,15 +177,40 @@ fn total_memory() -> u64 {
 }
 
 /// What the user of this host should know.
-fn warnings() -> Vec<&'static str> {
-    let mut warnings = Vec::new();
+fn warnings() -> Vec<String> {
+    let mut warnings = if is_rootless() { rootless_warnings() } else { Vec::new() };
     if !is_v2() {
-        warnings.push("WARNING: cgroup v1 is in use; block I/O limits of buffered writes need cgroup v2");
+        warnings.push("WARNING: cgroup v1 is in use; block I/O limits of buffered writes need cgroup v2".to_owned());
     }
     if !has_swap_limit() {
-        warnings.push("WARNING: No swap limit support");
+        warnings.push("WARNING: No swap limit support".to_owned());
     }
     warnings
+}
+
+/// What an ordinary user lacks, and how to get it.
+fn rootless_warnings() -> Vec<String> {
+    let user = sandbox::rootless::user();
+    let mut missing = match linux::namespace::has_one_id() {
+        true => sandbox::rootless::needs(user),
+        false => Vec::new(),
+    };
+    if linux::namespace::has_one_id() {
+        missing.insert(0, "containers have one user and group id only: programs cannot become another user".to_owned());
+    }
+    if !cgroup::is_available() {
+        missing.push(match is_v2() {
+            true => {
+                "no limits, stats and pause: no cgroup is delegated to this user: log in through systemd, or call with \
+                `systemd-run --user --scope -p Delegate=yes`"
+                    .to_owned()
+            }
+            false => "no limits, stats and pause: cgroup v1 cannot be delegated safely; boot with \
+                systemd.unified_cgroup_hierarchy=1"
+                .to_owned(),
+        });
+    }
+    missing.into_iter().map(|text| format!("WARNING: {text}")).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use sandbox::cgroup::Cgroup;
 
 use crate::monitor::run;
 use crate::verbs::read_plan;
-use crate::{Context, Engine, Result, clock};
+use crate::{Context, Engine, Error, Result, clock};
 
 /// One sample.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +43,13 @@ impl Engine {
             Stats { time: clock::now(), id: container.id.clone(), name: container.name.clone(), ..Stats::default() };
         let Ok(status) = self.running(&container) else { return Ok(empty) };
         let path = run::cgroup_path(&read_plan(self.paths(), &container.id)?.spec);
+        if !sandbox::cgroup::is_available() {
+            return Err(Error::invalid(format!(
+                "container {} has no cgroup, which counts what it uses",
+                container.name
+            ))
+            .hinted("see the warnings of `kiste info`"));
+        }
         let usage = Cgroup::open(&path).and_then(|cgroup| cgroup.usage()).step(|| format!("read the cgroup {path}"))?;
         Ok(Stats {
             cpu_total: usage.cpu_total,

@@ -28,13 +28,30 @@ impl Engine {
     /// `arguments` are those of ps(1); empty: `-ef`.
     pub fn top(&self, name: &str, arguments: &[String]) -> Result<Top> {
         let container = self.look_up(name)?;
-        self.running(&container)?;
-        let path = run::cgroup_path(&read_plan(self.paths(), &container.id)?.spec);
-        let pids = Cgroup::open(&path).and_then(|cgroup| cgroup.processes());
-        let pids: BTreeSet<i32> = pids.step(|| format!("list the processes of cgroup {path}"))?.into_iter().collect();
+        let status = self.running(&container)?;
+        let pids = self.processes(&container.id, status.pid)?;
         self.tell(&container, "top");
         if arguments.is_empty() { Ok(table(&pids)) } else { by_ps(&pids, arguments) }
     }
+
+    /// The processes of a container: those of its cgroup or, where an ordinary user has none, of its PID namespace.
+    fn processes(&self, id: &str, first: i32) -> Result<BTreeSet<i32>> {
+        if !sandbox::cgroup::is_available() {
+            return Ok(of_namespace(first));
+        }
+        let path = run::cgroup_path(&read_plan(self.paths(), id)?.spec);
+        let pids = Cgroup::open(&path).and_then(|cgroup| cgroup.processes());
+        Ok(pids.step(|| format!("list the processes of cgroup {path}"))?.into_iter().collect())
+    }
+}
+
+/// Every process that has the same PID namespace as `first`.
+fn of_namespace(first: i32) -> BTreeSet<i32> {
+    let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let Some(wanted) = namespace(first) else { return BTreeSet::new() };
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| namespace(*pid).as_ref() == Some(&wanted)).collect()
 }
 
 const TITLES: [&str; 8] = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];

@@ -67,6 +67,12 @@ pub fn enter(state: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// The ordinary user behind root of the user namespace that this process is in: whom its 0 stands for outside.
+pub fn user() -> u32 {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().nth(1).and_then(|id| id.parse().ok()).unwrap_or(0)
+}
+
 /// Puts this process, which a member has started, on the list of those that keep the namespaces. Nothing happens for
 /// root of the host.
 pub fn stay(state: &Path) -> Result<(), Error> {
