@@ -43,7 +43,7 @@ pub(super) fn run(call: Call<'_>) -> Result<u8> {
 /// Runs from a descriptor of the binary that no container can write to. Every command that makes processes inside one
 /// does this first.
 pub(super) fn seal() -> Result<()> {
-    sandbox::run_sealed().step(|| "execute a protected copy of the runtime".into())
+    sandbox::run_sealed(&[]).step(|| "execute a protected copy of the runtime".into())
 }
 
 /// A flag of `create` and `run`.
