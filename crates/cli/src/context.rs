@@ -30,6 +30,11 @@ impl Context {
         }
     }
 
+    /// Who we are to registries: with the user's `config.json`.
+    pub(crate) fn access(&self) -> image::Access {
+        image::Access { config: Some(self.config.clone()), credentials: None }
+    }
+
     /// Prints on standard output, all at once; an error of it ends the command quietly when the reader has gone.
     pub(crate) fn print(&self, text: &str) -> Result<()> {
         let mut out = io::stdout().lock();

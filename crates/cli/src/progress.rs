@@ -49,6 +49,10 @@ impl Progress {
             self.layers.clear();
             return Some(format!("{}\n", step.status));
         }
+        // Amounts are for a terminal.
+        if step.total > 0 && !self.terminal {
+            return None;
+        }
         let state = if self.terminal { format!("{} {}", step.status, bar(step)) } else { step.status.clone() };
         let line = format!("{}: {}", step.id, state.trim_end());
         let Some(index) = self.layers.iter().position(|(id, _)| *id == step.id) else {
@@ -93,7 +97,7 @@ mod tests {
     #[test]
     fn without_a_terminal_a_line_is_a_change_of_state() {
         let mut progress = Progress { out: Box::new(io::sink()), terminal: false, quiet: false, layers: Vec::new() };
-        assert_eq!(progress.place(&step("a", "Downloading", 1, 10)).unwrap(), "a: Downloading\n");
+        assert_eq!(progress.place(&step("a", "Waiting", 0, 0)).unwrap(), "a: Waiting\n");
         assert_eq!(progress.place(&step("a", "Downloading", 5, 10)), None);
         assert_eq!(progress.place(&step("a", "Pull complete", 0, 0)).unwrap(), "a: Pull complete\n");
         assert_eq!(progress.place(&step("", "Digest: x", 0, 0)).unwrap(), "Digest: x\n");

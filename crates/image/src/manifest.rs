@@ -17,6 +17,8 @@ pub(crate) struct Descriptor {
     platform: Option<RawPlatform>,
     #[serde(default)]
     annotations: Option<std::collections::HashMap<String, String>>,
+    #[serde(default)]
+    urls: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -40,6 +42,12 @@ impl Descriptor {
 
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Where a layer that must not be distributed may be had: only such layers may come from elsewhere.
+    pub(crate) fn foreign_urls(&self) -> &[String] {
+        let foreign = ["foreign", "nondistributable"].iter().any(|word| self.media_type.contains(word));
+        self.urls.as_deref().filter(|_| foreign).unwrap_or_default()
     }
 
     /// Build provenance and the like: listed among images, but none.

@@ -15,7 +15,8 @@ pub use crate::error::Error;
 /// The tables of this crate.
 pub const SCHEMA: records::Schema = records::Schema {
     room: "image",
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE images (
             id TEXT PRIMARY KEY,            -- sha256:… of the configuration
             manifest TEXT,                  -- sha256:… of the manifest, if one came with it
@@ -39,7 +40,18 @@ pub const SCHEMA: records::Schema = records::Schema {
             PRIMARY KEY (image, position)
         ) WITHOUT ROWID;
         CREATE INDEX image_layers_by_layer ON image_layers(layer);
-    "],
+    ",
+        "
+        CREATE TABLE layer_blobs (          -- as which compressed blob a layer was seen where
+            diff_id TEXT NOT NULL REFERENCES layers(diff_id) ON DELETE CASCADE,
+            blob TEXT NOT NULL,             -- sha256:… of the compressed bytes
+            size INTEGER NOT NULL,          -- number of those bytes
+            media_type TEXT NOT NULL,
+            repository TEXT NOT NULL,       -- host/path
+            PRIMARY KEY (diff_id, blob, repository)
+        ) WITHOUT ROWID;
+    ",
+    ],
 };
 
 /// The image store below one root directory.

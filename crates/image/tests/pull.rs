@@ -5,84 +5,15 @@ mod common;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
+use common::registry::RealRegistry;
 use common::*;
-use image::{Digest, Error, Pulled};
+use image::{Digest, Error, Pull, Pulled};
 use serde_json::{Value, json};
 
-/// A real registry on a port of its own.
-struct RealRegistry {
-    process: Child,
-    host: String,
-    _directory: tempfile::TempDir,
-}
-
-impl RealRegistry {
-    fn start() -> Self {
-        Self::start_with("")
-    }
-
-    /// With more lines in the section `http`.
-    fn start_with(more: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let host = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let storage = directory.path().join("storage");
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {host}\n{more}",
-            storage.display()
-        );
-        let path = directory.path().join("config.yml");
-        std::fs::write(&path, config).unwrap();
-        let process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is needed: apt-get install docker-registry");
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(&host).is_err() {
-            assert!(Instant::now() < deadline, "docker-registry does not answer");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        RealRegistry { process, host, _directory: directory }
-    }
-
-    fn blob(&self, repository: &str, bytes: &[u8]) {
-        let url = format!("http://{}/v2/{repository}/blobs/uploads/", self.host);
-        let begun = ureq::post(&url).send_empty().unwrap();
-        let place = begun.headers()["location"].to_str().unwrap();
-        let separator = if place.contains('?') { '&' } else { '?' };
-        ureq::put(format!("{place}{separator}digest={}", Digest::of(bytes)))
-            .header("content-type", "application/octet-stream")
-            .send(bytes)
-            .unwrap();
-    }
-
-    fn manifest(&self, repository: &str, tag: &str, media_type: &str, bytes: &[u8]) {
-        let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.host);
-        ureq::put(url).header("content-type", media_type).send(bytes).unwrap();
-    }
-
-    /// Pushes an OCI image; its configuration and manifest.
-    fn image(&self, repository: &str, tag: &str, layers: &[Vec<u8>], packed: &[Vec<u8>]) -> (Vec<u8>, Vec<u8>) {
-        let ids: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
-        let config = configuration(&ids, json!({"Cmd": ["/bin/sh"]}));
-        let manifest = oci_manifest(&config, packed);
-        packed.iter().chain([&config]).for_each(|blob| self.blob(repository, blob));
-        self.manifest(repository, tag, MANIFEST, &manifest);
-        (config, manifest)
-    }
-}
-
-impl Drop for RealRegistry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn request(reference: &str) -> Pull {
+    Pull { reference: reference.to_owned(), access: nobody(), ..Pull::default() }
 }
 
 impl Root {
@@ -95,7 +26,8 @@ impl Root {
         let mut progress = |id: &str, status: &str, done: u64, total: u64| {
             said.push(format!("{id}|{status}|{done}|{total}"));
         };
-        let mut pulled = self.store.pull(&mut self.records, reference, platform, false, &mut progress)?;
+        let request = Pull { platform: platform.map(str::to_owned), ..request(reference) };
+        let mut pulled = self.store.pull(&mut self.records, &request, &mut progress)?;
         Ok((pulled.remove(0), said))
     }
 }
@@ -151,12 +83,10 @@ fn from_a_real_registry() {
     assert_eq!(said.iter().filter(|line| line.contains("Already exists")).count(), 5);
     assert_eq!(said.iter().filter(|line| line.contains("Pull complete")).count(), 1);
 
-    let all = root
-        .store
-        .pull(&mut root.records, &format!("{}/a/b", registry.host), None, true, &mut |_, _, _, _| {})
-        .unwrap();
-    assert_eq!(all.len(), 2);
-    let error = root.store.pull(&mut root.records, &reference, None, true, &mut |_, _, _, _| {}).unwrap_err();
+    let all = Pull { all_tags: true, ..request(&format!("{}/a/b", registry.host)) };
+    assert_eq!(root.store.pull(&mut root.records, &all, &mut |_, _, _, _| {}).unwrap().len(), 2);
+    let one = Pull { all_tags: true, ..request(&reference) };
+    let error = root.store.pull(&mut root.records, &one, &mut |_, _, _, _| {}).unwrap_err();
     assert!(error.to_string().contains("--all-tags"), "{error}");
 
     let error = root.pull(&format!("{}/a/b:nope", registry.host)).unwrap_err().to_string();

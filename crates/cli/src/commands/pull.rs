@@ -39,7 +39,12 @@ impl Verb for Args {
         if !self.all_tags && !tagged && !self.quiet {
             context.print("Using default tag: latest\n")?;
         }
-        let request = PullRequest { reference: self.image, platform: platform(self.platform), all_tags: self.all_tags };
+        let request = PullRequest {
+            reference: self.image,
+            platform: platform(self.platform),
+            all_tags: self.all_tags,
+            access: context.access(),
+        };
         let mut progress = Progress::to_output(self.quiet);
         context.engine.pull(&request, &mut |step| progress.show(&step))?;
         let name = if self.all_tags { reference.name() } else { reference.or_latest().to_string() };
@@ -49,7 +54,12 @@ impl Verb for Args {
 
 /// Pulls what a container needs; progress goes to standard error, which is not the container's output.
 pub(super) fn for_container(context: &Context, image: &str, platform: Option<&str>, quiet: bool) -> Result<()> {
-    let request = PullRequest { reference: image.to_owned(), platform: platform.map(str::to_owned), all_tags: false };
+    let request = PullRequest {
+        reference: image.to_owned(),
+        platform: platform.map(str::to_owned),
+        all_tags: false,
+        access: context.access(),
+    };
     let mut progress = Progress::to_errors(quiet);
     let pulled = context.engine.pull(&request, &mut |step| progress.show(&step));
     pulled.map(drop).map_err(|error| Failure::from(error).coded(ENGINE_FAILED))

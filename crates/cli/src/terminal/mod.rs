@@ -2,6 +2,7 @@
 //! keys, and the relay of bytes. What the process is and how it was started is the commands' business.
 
 mod keys;
+pub(crate) mod prompt;
 mod pump;
 mod raw;
 mod relay;

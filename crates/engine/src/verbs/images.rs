@@ -10,21 +10,10 @@ use serde_json::Value;
 use crate::filters::Filters;
 use crate::glob::glob;
 use crate::model::Map;
-use crate::{Engine, Error, Result, events, status};
+use crate::{Engine, Result, events, status};
 
 /// One line of `rmi`.
 pub use image::Removed as RemovedImage;
-
-/// What to pull.
-#[derive(Clone, Debug, Default)]
-pub struct PullRequest {
-    /// Reference as typed.
-    pub reference: String,
-    /// `os/arch[/variant]`.
-    pub platform: Option<String>,
-    /// Every tag of the repository.
-    pub all_tags: bool,
-}
 
 /// Progress of a pull or load.
 #[derive(Clone, Debug, Default)]
@@ -72,20 +61,6 @@ pub struct ImageRow {
 }
 
 impl Engine {
-    /// Pulls from a registry; the id (with `all_tags` that of the last tag).
-    pub fn pull(&self, request: &PullRequest, progress: &mut dyn FnMut(PullProgress)) -> Result<String> {
-        let store = self.images();
-        let mut tell = |id: &str, status: &str, current: u64, total: u64| {
-            progress(PullProgress { id: id.to_owned(), status: status.to_owned(), current, total });
-        };
-        let (reference, platform) = (&request.reference, request.platform.as_deref());
-        let pulled =
-            self.with_records(|records| Ok(store.pull(records, reference, platform, request.all_tags, &mut tell)?))?;
-        pulled.iter().try_for_each(|image| self.image_event("pull", &image.name, &image.name))?;
-        let last = pulled.into_iter().next_back().map(|image| image.id);
-        last.ok_or_else(|| Error::not_found(format!("{reference}: the repository has no tags")))
-    }
-
     /// Loads a docker-archive or an OCI archive; the lines to show (`Loaded image: …`).
     pub fn load(&self, input: &mut dyn Read, platform: Option<&str>) -> Result<Vec<String>> {
         let store = self.images();
@@ -160,7 +135,7 @@ impl Engine {
         Ok(removed)
     }
 
-    fn image_event(&self, action: &str, id: &str, name: &str) -> Result<()> {
+    pub(super) fn image_event(&self, action: &str, id: &str, name: &str) -> Result<()> {
         let attributes = Map::from([("name".to_owned(), name.to_owned())]);
         events::append(self.paths(), &events::event("image", action, id, attributes))
     }

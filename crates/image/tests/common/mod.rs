@@ -1,10 +1,12 @@
 //! What the tests share: a store in a temporary directory, and archives built byte by byte.
 #![allow(dead_code)]
 
+pub(crate) mod registry;
+
 use std::io::Write;
 use std::path::Path;
 
-use image::{Digest, Error, Store};
+use image::{Access, Digest, Error, Store};
 use records::{Durability, Records};
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
@@ -238,4 +240,9 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// Nobody in particular, whatever this machine's user is.
+pub(crate) fn nobody() -> Access {
+    Access { config: Some("/nonexistent".into()), credentials: None }
 }

@@ -1,0 +1,51 @@
+//! The verbs that talk to registries: each hands the request to the image store and adds the events.
+
+use image::Access;
+
+use super::images::PullProgress;
+use crate::{Engine, Error, Result};
+
+/// One result of `search`.
+pub use image::Found as SearchResult;
+/// What to pull.
+pub use image::Pull as PullRequest;
+/// What to push.
+pub use image::Push as PushRequest;
+pub use image::{Credentials, Pushed};
+
+impl Engine {
+    /// Pulls from a registry; the id (with `all_tags` that of the last tag).
+    pub fn pull(&self, request: &PullRequest, progress: &mut dyn FnMut(PullProgress)) -> Result<String> {
+        let store = self.images();
+        let mut tell = teller(progress);
+        let pulled = self.with_records(|records| Ok(store.pull(records, request, &mut tell)?))?;
+        pulled.iter().try_for_each(|image| self.image_event("pull", &image.name, &image.name))?;
+        let last = pulled.into_iter().next_back().map(|image| image.id);
+        last.ok_or_else(|| Error::not_found(format!("{}: the repository has no tags", request.reference)))
+    }
+
+    /// Pushes to a registry; what went there.
+    pub fn push(&self, request: &PushRequest, progress: &mut dyn FnMut(PullProgress)) -> Result<Vec<Pushed>> {
+        let store = self.images();
+        let mut tell = teller(progress);
+        let pushed = self.with_records(|records| Ok(store.push(records, request, &mut tell)?))?;
+        pushed.iter().try_for_each(|image| self.image_event("push", &image.name, &image.name))?;
+        Ok(pushed)
+    }
+
+    /// Checks credentials with a registry (`host[:port]`); a token to keep instead of the password, if there is one.
+    pub fn log_in(&self, host: &str, access: &Access) -> Result<Option<String>> {
+        Ok(image::log_in(access, host)?)
+    }
+
+    /// Searches a registry, Docker Hub by default, for images.
+    pub fn search(&self, term: &str, limit: usize, access: &Access) -> Result<Vec<SearchResult>> {
+        Ok(image::search(access, term, limit)?)
+    }
+}
+
+fn teller(progress: &mut dyn FnMut(PullProgress)) -> impl FnMut(&str, &str, u64, u64) {
+    |id, status, current, total| {
+        progress(PullProgress { id: id.to_owned(), status: status.to_owned(), current, total });
+    }
+}

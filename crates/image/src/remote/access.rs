@@ -1,0 +1,97 @@
+//! Who asks registries, and the settings of this machine and user that decide how: credentials, certificates,
+//! `registries.conf`.
+
+use std::path::{Path, PathBuf};
+
+use super::certs::Trust;
+use super::conf::Conf;
+use super::credentials::{Credentials, Keyring};
+use super::dns::is_loopback;
+use crate::error::Result;
+
+/// Who asks.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Directory of the user's `config.json`; by default `$DOCKER_CONFIG`, else `~/.docker`.
+    pub config: Option<PathBuf>,
+    /// Credentials for this request alone, instead of those that are kept.
+    pub credentials: Option<Credentials>,
+}
+
+impl Access {
+    /// The user's credentials.
+    pub fn keyring(&self) -> Keyring {
+        Keyring::new(&self.directory())
+    }
+
+    fn directory(&self) -> PathBuf {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let default = || variable("DOCKER_CONFIG").unwrap_or(variable("HOME").unwrap_or_default().join(".docker"));
+        self.config.clone().unwrap_or_else(default)
+    }
+}
+
+/// Everything that decides how registries are asked, read once.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) conf: Conf,
+    keyring: Keyring,
+    given: Option<Credentials>,
+    certs: Vec<PathBuf>,
+}
+
+impl Settings {
+    pub(crate) fn read(access: &Access) -> Result<Self> {
+        let places = ["/etc/kiste/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"];
+        let own = access.directory().join("certs.d");
+        Ok(Settings {
+            conf: registries_conf().map_or_else(|| Ok(Conf::default()), |path| Conf::read(&path))?,
+            keyring: access.keyring(),
+            given: access.credentials.clone(),
+            certs: [own].into_iter().chain(places.map(PathBuf::from)).collect(),
+        })
+    }
+
+    /// What to prove to a repository (`host[:port]/path`) who we are with. Those given for one request are for the
+    /// registry that was asked for, not for its mirrors.
+    pub(crate) fn credentials(&self, name: &str, mirror: bool) -> Result<Option<Credentials>> {
+        match &self.given {
+            Some(given) if !mirror => Ok(Some(given.clone()).filter(|given| *given != Credentials::default())),
+            _ => self.keyring.find(name),
+        }
+    }
+
+    /// The certificates for a host (`name[:port]`).
+    pub(crate) fn trust(&self, host: &str) -> Result<Trust> {
+        let directory = self.certs.iter().map(|place| place.join(host)).find(|place| place.is_dir());
+        directory.map_or_else(|| Ok(Trust::default()), |directory| Trust::read(&directory))
+    }
+
+    /// Whether a host needs to prove nothing: one on this machine, or one that the settings name.
+    pub(crate) fn insecure(&self, host: &str) -> bool {
+        is_loopback(without_port(host)) || self.conf.insecure(host)
+    }
+}
+
+/// `name:port` → `name`.
+pub(crate) fn without_port(host: &str) -> &str {
+    host.rsplit_once(':').filter(|_| !host.ends_with(']')).map_or(host, |(name, _)| name)
+}
+
+/// The first `registries.conf` that exists.
+fn registries_conf() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(path) = variable("CONTAINERS_REGISTRIES_CONF") {
+        return Some(path);
+    }
+    let home = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
+    let user = home.map(|home| home.join("containers/registries.conf"));
+    let machine = ["/etc/kiste/registries.conf", "/etc/containers/registries.conf"].map(PathBuf::from);
+    user.into_iter().chain(machine).find(|path| exists(path))
+}
+
+fn exists(path: &Path) -> bool {
+    let mut directory = path.as_os_str().to_owned();
+    directory.push(".d");
+    path.is_file() || Path::new(&directory).is_dir()
+}

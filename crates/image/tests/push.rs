@@ -1,0 +1,118 @@
+//! Pushing to real registries (Debian's docker-registry): what is there already, what a neighbour has, what comes from
+//! another registry byte for byte, and what is refused.
+
+mod common;
+
+use common::registry::RealRegistry;
+use common::*;
+use image::{Access, Credentials, Digest, Error, Pull, Push, Pushed};
+
+impl Root {
+    fn pulled(&mut self, name: &str, access: &Access) {
+        let request = Pull { reference: name.into(), access: access.clone(), ..Pull::default() };
+        self.store.pull(&mut self.records, &request, &mut |_, _, _, _| {}).unwrap();
+    }
+
+    fn push(&mut self, name: &str, access: &Access) -> Result<(Vec<Pushed>, Vec<String>), Error> {
+        let mut said = Vec::new();
+        let mut progress = |id: &str, status: &str, _: u64, _: u64| said.push(format!("{id}|{status}"));
+        let request = Push { reference: name.into(), access: access.clone(), ..Push::default() };
+        let pushed = self.store.push(&mut self.records, &request, &mut progress)?;
+        Ok((pushed, said))
+    }
+
+    fn tag(&mut self, name: &str, other: &str) {
+        let store = &self.store;
+        self.records.write(|transaction| store.tag(transaction, name, other)).unwrap();
+    }
+}
+
+fn layers(count: u8) -> Vec<Vec<u8>> {
+    (0..count).map(|n| Tar::new().file(&format!("f{n}"), &vec![n; 100_000]).finish()).collect()
+}
+
+#[test]
+fn as_it_came() {
+    let (origin, target) = (RealRegistry::start(), RealRegistry::start());
+    let plain = layers(3);
+    let packed: Vec<Vec<u8>> = plain.iter().map(|layer| gzip(layer)).collect();
+    let (_, manifest) = origin.image("a/b", "one", &plain, &packed);
+    let (mut root, nobody) = (Root::new(), nobody());
+    let name = format!("{}/a/b:one", origin.host);
+    root.pulled(&name, &nobody);
+
+    // To where it came from: everything is there.
+    let (pushed, said) = root.push(&name, &nobody).unwrap();
+    assert_eq!(pushed[0].digest, Digest::of(&manifest).as_str());
+    assert_eq!(said.iter().filter(|line| line.ends_with("|Layer already exists")).count(), 3, "{said:?}");
+    assert_eq!(said.last().unwrap(), &format!("|one: digest: {} size: {}", Digest::of(&manifest), manifest.len()));
+
+    // To a neighbour: nothing is sent.
+    let neighbour = format!("{}/c:two", origin.host);
+    root.tag(&name, &neighbour);
+    let (_, said) = root.push(&neighbour, &nobody).unwrap();
+    assert_eq!(said.iter().filter(|line| line.ends_with("|Mounted from a/b")).count(), 3, "{said:?}");
+
+    // Elsewhere: the original bytes, and so the same digest.
+    let elsewhere = format!("{}/x/y", target.host);
+    root.tag(&name, &elsewhere);
+    let (pushed, said) = root.push(&elsewhere, &nobody).unwrap();
+    assert_eq!(pushed[0].digest, Digest::of(&manifest).as_str());
+    assert_eq!(said.iter().filter(|line| line.ends_with("|Pushed")).count(), 3, "{said:?}");
+    let mut other = Root::new();
+    other.pulled(&elsewhere, &nobody);
+    let image = root.store.resolve(root.records.read(), &elsewhere).unwrap();
+    assert!(image.repo_digests.contains(&format!("{}/x/y@{}", target.host, Digest::of(&manifest))));
+    assert_eq!(other.store.resolve(other.records.read(), &elsewhere).unwrap().id, image.id);
+}
+
+#[test]
+fn only_with_the_right_password() {
+    let (origin, target) = (RealRegistry::start(), RealRegistry::with_password("u", "secret"));
+    let plain = layers(1);
+    origin.image("x", "1", &plain, &[gzip(&plain[0])]);
+    let (mut root, nobody) = (Root::new(), nobody());
+    let (name, elsewhere) = (format!("{}/x:1", origin.host), format!("{}/x:1", target.host));
+    root.pulled(&name, &nobody);
+    root.tag(&name, &elsewhere);
+    let error = root.push(&elsewhere, &nobody).unwrap_err().to_string();
+    assert_eq!(error, "no basic auth credentials");
+    let user = |password: &str| Access {
+        credentials: Some(Credentials { username: "u".into(), password: password.into(), ..Credentials::default() }),
+        ..nobody.clone()
+    };
+    let error = root.push(&elsewhere, &user("wrong")).unwrap_err().to_string();
+    assert!(error.contains("unauthorized") || error.contains("401"), "{error}");
+    let error = image::log_in(&user("wrong"), &target.host).unwrap_err().to_string();
+    assert!(error.ends_with("/v2/ failed with status: 401 Unauthorized"), "{error}");
+    image::log_in(&user("secret"), &target.host).unwrap();
+    root.push(&elsewhere, &user("secret")).unwrap();
+    Root::new().pulled(&elsewhere, &user("secret"));
+}
+
+#[test]
+fn what_cannot_be_pushed() {
+    let (mut root, nobody) = (Root::new(), nobody());
+    let error = root.push("127.0.0.1:1/x", &nobody).unwrap_err().to_string();
+    assert_eq!(error, "An image does not exist locally with the tag: 127.0.0.1:1/x");
+    root.load(&docker_archive(Some("127.0.0.1:1/x:1"), &layers(1))).unwrap();
+    let error = root.push("127.0.0.1:1/x:2", &nobody).unwrap_err().to_string();
+    assert_eq!(error, "tag does not exist: 127.0.0.1:1/x:2");
+    let error = root.push("127.0.0.1:1/x:1", &nobody).unwrap_err();
+    assert!(matches!(error, Error::Registry(_) | Error::Conflict(_)), "nobody listens there: {error}");
+    let digest = format!("x@{}", Digest::of(b""));
+    assert_eq!(root.push(&digest, &nobody).unwrap_err().to_string(), "cannot push a digest reference");
+}
+
+#[test]
+fn searching_a_registry_without_an_index() {
+    let registry = RealRegistry::start();
+    let plain = layers(1);
+    for name in ["team/web", "team/db", "other"] {
+        registry.image(name, "1", &plain, &[gzip(&plain[0])]);
+    }
+    let found = image::search(&nobody(), &format!("{}/team", registry.host), 25).unwrap();
+    let names: Vec<&str> = found.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, [format!("{}/team/db", registry.host), format!("{}/team/web", registry.host)]);
+    assert_eq!(image::search(&nobody(), &format!("{}/team", registry.host), 1).unwrap().len(), 1);
+}
