@@ -8,6 +8,7 @@ mod format;
 mod globals;
 mod help;
 mod options;
+mod output;
 mod progress;
 mod template;
 mod terminal;

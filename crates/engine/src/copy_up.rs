@@ -37,6 +37,11 @@ impl View {
         overlay(&opened).map(View).step(|| format!("mount {} layers to copy from them", layers.len()))
     }
 
+    /// Its root directory.
+    pub(crate) fn root(&self) -> &OwnedFd {
+        &self.0
+    }
+
     /// The directory at `path`, links resolved inside the image; none if the image has none there.
     pub(crate) fn directory(&self, path: &str) -> Result<Option<OwnedFd>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

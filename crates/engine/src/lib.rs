@@ -28,6 +28,7 @@ mod tree;
 mod verbs;
 mod view;
 mod volume_table;
+mod writable;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,6 +36,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use records::rusqlite::{Connection, Transaction};
 use records::{Durability, Records};
 
+pub use image::{Change, ChangeKind};
 pub use sandbox::rootless;
 
 pub use error::{Context, Error, ErrorKind, Result, plain};

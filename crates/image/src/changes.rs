@@ -12,10 +12,10 @@ pub(crate) fn apply(config: &mut Map<String, Value>, instruction: &str) -> Resul
     let (name, rest) = (name.to_ascii_uppercase(), rest.trim());
     let known = "CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL ONBUILD STOPSIGNAL USER VOLUME WORKDIR";
     if !known.split(' ').any(|word| word == name) {
-        return Err(Error::Invalid(format!("invalid change {instruction:?}: {name} is not one of {known}")));
+        return Err(Error::Invalid(format!("{name} is not a valid change command")));
     }
     if rest.is_empty() {
-        return Err(Error::Invalid(format!("invalid change {instruction:?}: {name} needs an argument")));
+        return Err(Error::Invalid(format!("{name} requires at least one argument")));
     }
     let bad = |why: &str| Error::Invalid(format!("invalid change {instruction:?}: {why}"));
     match name.as_str() {

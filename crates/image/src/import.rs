@@ -46,7 +46,7 @@ impl Store {
     }
 }
 
-fn tag_of(text: &str) -> Result<Reference> {
+pub(crate) fn tag_of(text: &str) -> Result<Reference> {
     let parsed: Reference = text.parse()?;
     if parsed.digest().is_some() {
         return Err(Error::Invalid("cannot import digest reference".into()));

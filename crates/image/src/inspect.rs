@@ -21,23 +21,26 @@ impl Store {
             "Created": raw.get("created").cloned().unwrap_or_else(|| json!("1970-01-01T00:00:00Z")),
             "DockerVersion": text("docker_version"),
             "Author": text("author"),
-            "Config": with_defaults(raw.get("config")),
             "Architecture": text("architecture"),
             "Os": text("os"),
             "Size": image.size,
             "GraphDriver": {"Data": graph_driver(&image), "Name": "overlay2"},
             "RootFS": {"Type": "layers", "Layers": raw.pointer("/rootfs/diff_ids").cloned().unwrap_or_else(|| json!([]))},
-            "Metadata": {"LastTagTime": self.last_tag_time(connection, &image.id)?},
+            "Metadata": {"LastTagTime": self.last_tag_time(connection, &image)?},
+            "Config": with_defaults(raw.get("config")),
         });
         if let (Some(variant), Some(map)) = (raw.get("variant"), document.as_object_mut()) {
-            map.insert("Variant".into(), variant.clone());
+            let at = map.keys().position(|key| key == "Os").unwrap_or(map.len());
+            map.shift_insert(at, "Variant".into(), variant.clone());
         }
         Ok(document)
     }
 
-    fn last_tag_time(&self, connection: &Connection, id: &str) -> Result<String> {
+    /// Go's zero time for an image that has no name.
+    fn last_tag_time(&self, connection: &Connection, image: &Image) -> Result<String> {
         let mut query = connection.prepare_cached("SELECT tagged_at FROM images WHERE id = ?1")?;
-        let seconds: Option<i64> = query.query_row([id], |row| row.get(0)).optional()?;
+        let seconds: Option<i64> = query.query_row([&image.id], |row| row.get(0)).optional()?;
+        let seconds = seconds.filter(|_| !image.repo_tags.is_empty());
         let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
         Ok(time.map_or_else(|| "0001-01-01T00:00:00Z".into(), |time| time.to_string()))
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use records::rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::error::{Result, Step};
+use crate::platform::Platform;
 use crate::reference::{Reference, is_hex_id};
 use crate::{Digest, config, host};
 
@@ -80,6 +81,14 @@ pub struct Image {
     pub created: i64,
     /// Whether it is the machine's own tree (`host:/…`).
     pub host: bool,
+}
+
+impl Image {
+    /// An error if the image is not for `wanted` (`os/arch[/variant]`); `name` is what it was asked for by.
+    pub fn check_platform(&self, name: &str, wanted: Option<&str>) -> Result<()> {
+        let wanted = wanted.map(str::parse).transpose()?;
+        Platform::of(&self.config).check(wanted.as_ref(), &format!("image with reference {name}"))
+    }
 }
 
 /// Progress of a pull or load: layer (short id or empty), Docker's status word, bytes done, bytes in all.

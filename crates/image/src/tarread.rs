@@ -13,38 +13,52 @@ const BLOCK: u64 = 512;
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A regular file.
     File,
+    /// Another name of an entry.
     HardLink,
+    /// A symbolic link.
     Symlink,
+    /// A character device.
     Char,
+    /// A block device.
     Block,
+    /// A directory.
     Directory,
+    /// A named pipe.
     Fifo,
 }
 
 /// One entry's header; its content is read from the [`TarReader`].
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) path: Vec<u8>,
-    pub(crate) link: Vec<u8>,
-    pub(crate) kind: Kind,
+pub struct Entry {
+    /// Name, as it stands there: hostile.
+    pub path: Vec<u8>,
+    /// Target of a link.
+    pub link: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
     /// Bytes of the file, holes of sparse files included.
-    pub(crate) size: u64,
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+    pub size: u64,
+    /// Permission bits with set-id and sticky bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
     /// Seconds and nanoseconds since 1970.
-    pub(crate) mtime: (i64, u32),
+    pub mtime: (i64, u32),
     /// Major and minor number.
-    pub(crate) device: (u32, u32),
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub device: (u32, u32),
+    /// Extended attributes.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Offset and length of each stored piece of a sparse file.
     pub(crate) pieces: Option<Vec<(u64, u64)>>,
 }
 
 /// A streaming reader. `read` yields the present entry's stored bytes.
-pub(crate) struct TarReader<R> {
+pub struct TarReader<R> {
     input: R,
     left: u64,
     padding: u64,
@@ -60,7 +74,8 @@ struct Extensions {
 }
 
 impl<R: Read> TarReader<R> {
-    pub(crate) fn new(input: R) -> Self {
+    /// A reader of this archive.
+    pub fn new(input: R) -> Self {
         TarReader { input, left: 0, padding: 0, count: 0 }
     }
 
@@ -70,7 +85,8 @@ impl<R: Read> TarReader<R> {
     }
 
     /// The next entry, skipping what is left of the present one.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
+    #[expect(clippy::should_implement_trait, reason = "an entry is only good until the next call")]
+    pub fn next(&mut self) -> Result<Option<Entry>> {
         self.skip(self.left + self.padding)?;
         (self.left, self.padding) = (0, 0);
         let mut extensions = Extensions::default();

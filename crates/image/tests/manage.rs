@@ -121,7 +121,7 @@ fn import_with_changes_and_inspect() {
     assert_eq!((&document["Architecture"], &document["Comment"]), (&json!("arm64"), &json!("by hand")));
     assert_eq!(document["Size"], json!(2));
     let bad = root.store.import(&mut root.records, &mut &archive[..], None, &["RUN x".to_owned()], "", None);
-    assert!(bad.unwrap_err().to_string().contains("RUN is not one of"));
+    assert!(bad.unwrap_err().to_string().contains("RUN is not a valid change command"));
     let bad = root.store.import(&mut root.records, &mut &b"no tar at all"[..], None, &[], "", None);
     assert!(matches!(bad, Err(Error::Untrusted(_))));
     // The same tree again: another image (it was made later), the same layer.

@@ -2,15 +2,19 @@
 //! struct `Args` and implements [`Verb`] for it; this module alone knows under which words it is reached.
 
 mod attach;
+mod commit;
 mod completion;
 mod create;
+mod diff;
 mod document;
 #[cfg(test)]
 mod documented;
 mod events;
 mod exec;
 mod explain;
+mod export;
 mod filters;
+mod history;
 mod images;
 mod import;
 mod info;

@@ -5,11 +5,15 @@ use super::*;
 /// The commands without a group.
 pub(crate) static COMMANDS: &[Entry] = &[
     Entry::of::<attach::Args>(&["attach"]),
+    Entry::of::<commit::Args>(&["commit"]),
     Entry::of::<completion::Args>(&["completion"]),
     Entry::of::<create::Args>(&["create"]),
+    Entry::of::<diff::Args>(&["diff"]),
     Entry::of::<events::Args>(&["events"]),
     Entry::of::<exec::Args>(&["exec"]),
     Entry::of::<explain::Args>(&["explain"]),
+    Entry::of::<export::Args>(&["export"]),
+    Entry::of::<history::Args>(&["history"]),
     Entry::of::<images::Args>(&["images"]),
     Entry::of::<import::Args>(&["import"]),
     Entry::of::<info::Args>(&["info"]),
@@ -51,8 +55,11 @@ pub(crate) static GROUPS: &[Group] = &[
 
 static CONTAINER: &[Entry] = &[
     Entry::of::<attach::Args>(&["attach"]),
+    Entry::of::<commit::Args>(&["commit"]),
     Entry::of::<create::Args>(&["create"]),
+    Entry::of::<diff::Args>(&["diff"]),
     Entry::of::<exec::Args>(&["exec"]),
+    Entry::of::<export::Args>(&["export"]),
     Entry::of::<inspect::ContainerArgs>(&["inspect"]),
     Entry::of::<kill::Args>(&["kill"]),
     Entry::of::<logs::Args>(&["logs"]),
@@ -74,6 +81,7 @@ static CONTAINER: &[Entry] = &[
 ];
 
 static IMAGE: &[Entry] = &[
+    Entry::of::<history::Args>(&["history"]),
     Entry::of::<import::Args>(&["import"]),
     Entry::of::<inspect::ImageArgs>(&["inspect"]),
     Entry::of::<load::Args>(&["load"]),

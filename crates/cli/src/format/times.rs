@@ -123,6 +123,16 @@ pub(crate) fn go_time(seconds: i64) -> String {
     zoned(time).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
 }
 
+/// `2026-01-02T15:04:05+01:00`: RFC 3339 in local time, as `history` shows it.
+pub(crate) fn local_time(seconds: i64) -> String {
+    let Ok(time) = Timestamp::from_second(seconds) else { return String::new() };
+    let local = zoned(time);
+    match local.offset() == Offset::UTC {
+        true => time.to_string(),
+        false => local.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+    }
+}
+
 fn zoned(time: Timestamp) -> ZonedDateTime {
     time.to_zoned_datetime(local().clone())
 }

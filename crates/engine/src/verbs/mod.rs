@@ -1,10 +1,13 @@
 //! One verb, one file. Every verb is a method of [`crate::Engine`]. `name` arguments take a name, an id or an
 //! unambiguous prefix of an id.
 
+mod commit;
 mod create;
+mod diff;
 mod events;
 mod exec;
 mod explain;
+mod history;
 mod images;
 mod info;
 mod inspect;
@@ -19,9 +22,11 @@ mod top;
 mod update;
 mod volumes;
 
+pub use commit::CommitRequest;
 pub use events::EventsRequest;
 pub(crate) use exec::{ExecEnds, execute, read_plan};
 pub use explain::Explanation;
+pub use history::HistoryRow;
 pub use images::{ImageRow, ImportRequest, PullProgress, RemovedImage};
 pub use inspect::ContainerInspect;
 pub use lifecycle::WaitCondition;
