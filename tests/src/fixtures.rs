@@ -45,3 +45,15 @@ fn directory() -> Option<PathBuf> {
     let test = std::env::current_exe().ok()?;
     test.ancestors().map(|directory| directory.join("test-images")).find(|directory| directory.is_dir())
 }
+
+/// A program of the Docker clients: from `KISTE_TEST_CLIENTS`, else `target/test-clients`, where `cargo xtask images`
+/// unpacks them.
+pub fn client(path: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running program has a path");
+    let directory = match std::env::var_os("KISTE_TEST_CLIENTS") {
+        Some(directory) => Some(PathBuf::from(directory)),
+        None => test.ancestors().map(|directory| directory.join("test-clients")).find(|directory| directory.is_dir()),
+    };
+    let file = directory.map(|directory| directory.join(path)).filter(|file| file.is_file());
+    file.unwrap_or_else(|| panic!("the Docker client {path} is missing: run `cargo xtask images`"))
+}

@@ -2,6 +2,7 @@
 //! the real binary runs, image archives, a terminal, a registry, and a check that nothing is left behind. It knows the
 //! product only by its command line: it links none of its crates.
 
+pub mod api;
 pub mod archive;
 mod env;
 pub mod fixtures;
@@ -10,6 +11,7 @@ mod process;
 mod pty;
 mod registry;
 
+pub use api::Api;
 pub use env::Env;
 pub use process::{Output, finish, wait_until};
 pub use pty::Terminal;

@@ -1,5 +1,6 @@
 //! The images that tests run on, below `target/test-images`: busybox as `docker save` and as OCI archive, and a real
-//! Debian. Each is made once; deleting the directory makes them again.
+//! Debian. Beside them, below `target/test-clients`, the Docker clients. Each is made once; deleting the directory makes
+//! them again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,22 @@ pub(crate) fn prepare(root: &Path) -> Result<PathBuf> {
     publish(&directory.join("busybox.tar"), || Ok(archive::busybox().docker()))?;
     publish(&directory.join("busybox-oci.tar"), || Ok(archive::busybox().oci()))?;
     publish(&directory.join("debian.tar"), || debian(&directory))?;
+    clients(&root.join("target/test-clients"))?;
     Ok(directory)
+}
+
+/// Unpacks the docker command and `docker compose`, which no Debian release has in a version of today.
+fn clients(directory: &Path) -> Result {
+    if directory.join("usr/bin/docker").exists() {
+        return Ok(());
+    }
+    println!("making {}", directory.display());
+    let new = directory.with_extension("new");
+    if new.exists() {
+        at("remove", &new, fs::remove_dir_all(&new))?;
+    }
+    bootstrap_suite("sid", "extract", "docker-cli,docker-compose", &new)?;
+    at("publish", directory, fs::rename(&new, directory))
 }
 
 /// Writes a file that is not there yet, whole or not at all.
@@ -45,6 +61,10 @@ fn debian(directory: &Path) -> Result<Vec<u8>> {
 
 /// Makes a Debian root (a directory, or a tar archive if it is called so) with mmdebstrap(1).
 pub(crate) fn bootstrap(variant: &str, include: &str, target: &Path) -> Result {
+    bootstrap_suite("trixie", variant, include, target)
+}
+
+fn bootstrap_suite(suite: &str, variant: &str, include: &str, target: &Path) -> Result {
     let mut mmdebstrap = command("mmdebstrap", ["--quiet", &format!("--variant={variant}")]);
     // The mirror may be a frozen copy, whose release file has expired.
     mmdebstrap.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
@@ -54,5 +74,5 @@ pub(crate) fn bootstrap(variant: &str, include: &str, target: &Path) -> Result {
     if !include.is_empty() {
         mmdebstrap.arg(format!("--include={include}"));
     }
-    process::run(mmdebstrap.arg("trixie").arg(target).arg("http://deb.debian.org/debian").stdin(Stdio::null()))
+    process::run(mmdebstrap.arg(suite).arg(target).arg("http://deb.debian.org/debian").stdin(Stdio::null()))
 }

@@ -32,12 +32,18 @@ pub(crate) fn main() -> u8 {
     })
 }
 
-/// `kiste monitor --root DIR --state DIR ID`: the internal face, started by the engine and never by hand.
+/// `kiste monitor --root DIR --state DIR ID [EXEC]`: the internal face, started by the engine and never by hand.
 fn monitor(words: &[OsString]) -> Result<u8> {
     match words {
-        [root_flag, root, state_flag, state, id] if root_flag == "--root" && state_flag == "--state" => {
+        [root_flag, root, state_flag, state, id, exec @ ..]
+            if root_flag == "--root" && state_flag == "--state" && exec.len() < 2 =>
+        {
             let paths = Paths { root: PathBuf::from(root), state: PathBuf::from(state) };
-            Ok(engine::monitor::main(&paths, &id.to_string_lossy()) as u8)
+            let id = id.to_string_lossy();
+            Ok(match exec.first() {
+                Some(exec) => engine::monitor::keep_exec(&paths, &id, &exec.to_string_lossy()),
+                None => engine::monitor::main(&paths, &id),
+            } as u8)
         }
         _ => Err(Failure::new("the monitor is started by the engine only").coded(ENGINE_FAILED)),
     }

@@ -6,22 +6,27 @@ use jiff::Timestamp;
 pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Now, in nanoseconds since 1970.
-pub(crate) fn now() -> i64 {
+pub fn now() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
 /// RFC 3339 with as many decimals as needed, in UTC; 0 is [`NEVER`].
-pub(crate) fn rfc3339(nanoseconds: i64) -> String {
+pub fn rfc3339(nanoseconds: i64) -> String {
     match (nanoseconds, Timestamp::from_nanosecond(i128::from(nanoseconds))) {
         (0, _) | (_, Err(_)) => NEVER.to_owned(),
         (_, Ok(time)) => time.to_string(),
     }
 }
 
+/// RFC 3339 with nine decimals in UTC: the time stamps of log lines.
+pub fn log_time(nanoseconds: i64) -> String {
+    Timestamp::from_nanosecond(i128::from(nanoseconds)).map_or_else(|_| String::new(), |time| format!("{time:.9}"))
+}
+
 /// A time in nanoseconds since 1970 from what Docker takes: RFC 3339 (also without zone: UTC, or only a date), seconds
 /// since 1970 with decimals, or a duration (`1h30m`) before now.
-pub(crate) fn parse(text: &str) -> Option<i64> {
+pub fn parse(text: &str) -> Option<i64> {
     if let Some(nanoseconds) = seconds(text) {
         return Some(nanoseconds);
     }

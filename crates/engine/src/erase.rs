@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use records::Durability;
 
 use crate::model::Map;
+use crate::news::{self, News};
 use crate::table::{self, Container, Intent};
 use crate::{Context, Engine, Result, clock, events, failpoint, tree, volume_table};
 
@@ -46,6 +47,7 @@ impl Engine {
             let attributes = Map::from([("driver".to_owned(), "local".to_owned())]);
             drop(events::append(self.paths(), &events::event("volume", "destroy", name, attributes)));
         }
+        news::tell(self.paths(), id, News::Removed);
         tree::remove(&self.paths().container_state(id))?;
         self.tell(&container, "destroy");
         Ok(trash)

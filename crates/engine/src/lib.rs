@@ -3,11 +3,13 @@
 
 #![recursion_limit = "256"] // Docker's documents are long `json!` literals.
 
-mod clock;
+pub mod clock;
 mod copy_up;
+pub mod detach;
 mod erase;
 pub mod error;
 mod events;
+mod exec_record;
 pub mod failpoint;
 mod filters;
 mod glob;
@@ -15,6 +17,7 @@ mod ids;
 mod log;
 pub mod model;
 pub mod monitor;
+mod news;
 pub mod plan;
 mod reconcile;
 mod request;
@@ -28,6 +31,7 @@ mod tree;
 mod verbs;
 mod view;
 mod volume_table;
+mod wake;
 mod writable;
 
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use records::Durability;
 
 use crate::model::{HostConfig, Map, Status};
 use crate::monitor::protocol::{self, Answer, Request};
+use crate::news::{self, News};
 use crate::status::{self, RunLock, RunStatus};
 use crate::table::{self, Container, Ended, Intent};
 use crate::verbs::{StartOptions, read_plan, spawn_monitor};
@@ -115,13 +116,16 @@ impl Engine {
     /// Records the end of a run whose cgroup is gone and, with `--rm`, removes the container: the answer is what is then
     /// left to delete. The caller holds the run lock.
     pub(crate) fn record_end(&self, id: &str, status: &RunStatus, auto_remove: bool) -> Result<Vec<PathBuf>> {
+        let ended = News::Ended(status.exit_code);
         if auto_remove {
+            // Before the file goes that tells it.
+            news::tell(self.paths(), id, ended);
             return match self.erase(id, true) {
                 Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
                 erased => erased,
             };
         }
-        let ended = Ended {
+        let row = Ended {
             exit_code: i64::from(status.exit_code),
             oom: status.oom_killed,
             started_at: status.started_at,
@@ -129,8 +133,9 @@ impl Engine {
             restart_count: i64::from(status.restart_count),
             stopped_by_user: status.manually_stopped,
         };
-        self.write(Durability::Power, |transaction| table::set_exited(transaction, id, &ended))?;
+        self.write(Durability::Power, |transaction| table::set_exited(transaction, id, &row))?;
         failpoint::hit("exit-recorded");
+        news::tell(self.paths(), id, ended);
         self.remove_run_files(id);
         failpoint::hit("exit-state-removed");
         Ok(Vec::new())

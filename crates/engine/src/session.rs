@@ -1,5 +1,5 @@
 //! A live connection to a process in a container: its streams as plain descriptors and a control channel. `run`,
-//! `start -a` and `attach` get one from the container's monitor, `exec` one for a process of its own. Copying bytes
+//! `start -a` and `attach` get one from the container's monitor, `exec` one for a process of its own or its keeper's. Copying bytes
 //! between the streams and a terminal or an HTTP connection is the face's business.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,6 +26,8 @@ pub struct Session {
 enum Target {
     /// A container, by way of its monitor.
     Container { paths: Paths, id: String, socket: OwnedFd },
+    /// A process of `exec`, by way of its keeper.
+    Exec { id: String, socket: OwnedFd },
     /// A child of this process.
     Process { pidfd: OwnedFd, terminal: Option<OwnedFd>, end: ExecEnd, code: Option<i32> },
 }
@@ -46,10 +48,20 @@ impl Session {
         streams: protocol::Streams,
         descriptors: Vec<OwnedFd>,
     ) -> Self {
+        let target = Target::Container { paths: paths.clone(), id: id.to_owned(), socket };
+        Session::connected(streams, descriptors, target)
+    }
+
+    /// A session with a process of `exec`; `descriptors` came with the keeper's answer.
+    pub(crate) fn of_exec(id: &str, socket: OwnedFd, streams: protocol::Streams, descriptors: Vec<OwnedFd>) -> Self {
+        let target = Target::Exec { id: id.to_owned(), socket };
+        Session::connected(streams, descriptors, target)
+    }
+
+    fn connected(streams: protocol::Streams, descriptors: Vec<OwnedFd>, target: Target) -> Self {
         let mut descriptors = descriptors.into_iter();
         let mut take = |given: bool| if given { descriptors.next() } else { None };
         let (stdin, stdout, stderr) = (take(streams.stdin), take(streams.stdout), take(streams.stderr));
-        let target = Target::Container { paths: paths.clone(), id: id.to_owned(), socket };
         Session { stdin, stdout, stderr, target }
     }
 
@@ -66,7 +78,7 @@ impl Session {
     /// Becomes readable when the process has ended and [`Session::wait`] will not block.
     pub fn ended(&self) -> BorrowedFd<'_> {
         match &self.target {
-            Target::Container { socket, .. } => socket.as_fd(),
+            Target::Container { socket, .. } | Target::Exec { socket, .. } => socket.as_fd(),
             Target::Process { pidfd, .. } => pidfd.as_fd(),
         }
     }
@@ -75,6 +87,10 @@ impl Session {
     pub fn wait(&mut self) -> Result<i32> {
         match &mut self.target {
             Target::Container { paths, id, socket } => wait_for_container(paths, id, socket),
+            Target::Exec { id, socket } => match protocol::answer(socket)? {
+                Some((Answer::Ended { code }, _)) => Ok(code),
+                _ => Err(Error::internal(format!("the keeper of exec {id} was killed"))),
+            },
             Target::Process { pidfd, end, code, .. } => match *code {
                 Some(code) => Ok(code),
                 None => {
@@ -90,7 +106,9 @@ impl Session {
     /// Sets the size of the process's terminal.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
         match &self.target {
-            Target::Container { socket, .. } => protocol::send(socket, &Request::Resize { rows, columns }, &[]),
+            Target::Container { socket, .. } | Target::Exec { socket, .. } => {
+                protocol::send(socket, &Request::Resize { rows, columns }, &[])
+            }
             Target::Process { terminal: Some(terminal), .. } => {
                 let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
                 rustix::termios::tcsetwinsize(terminal, size).step(|| "set the terminal's size".to_owned())
@@ -102,7 +120,9 @@ impl Session {
     /// Sends a signal to the process.
     pub fn signal(&self, signal: i32) -> Result<()> {
         match &self.target {
-            Target::Container { socket, .. } => protocol::send(socket, &Request::Signal { signal }, &[]),
+            Target::Container { socket, .. } | Target::Exec { socket, .. } => {
+                protocol::send(socket, &Request::Signal { signal }, &[])
+            }
             Target::Process { pidfd, .. } => {
                 linux::pidfd::send_signal(pidfd.as_fd(), signal).step(|| format!("send signal {signal}"))
             }

@@ -68,6 +68,7 @@ impl Verb for Args {
             working_dir: self.workdir.unwrap_or_default(),
             env: environment(&self.env_file, &self.env).map_err(|failure| failure.coded(1))?,
             cmd: self.command,
+            detach_keys: String::new(),
             console_size: size.map_or([0, 0], |(rows, columns)| [rows.into(), columns.into()]),
         };
         let keys = context.detach_keys(self.detach_keys)?;

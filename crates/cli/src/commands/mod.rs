@@ -35,6 +35,7 @@ mod rm;
 mod rmi;
 mod run;
 mod search;
+mod serve;
 mod start;
 mod stats;
 mod stop;

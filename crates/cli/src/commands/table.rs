@@ -34,6 +34,7 @@ pub(crate) static COMMANDS: &[Entry] = &[
     Entry::of::<rmi::Args>(&["rmi"]),
     Entry::of::<run::Args>(&["run"]),
     Entry::of::<search::Args>(&["search"]),
+    Entry::of::<serve::Args>(&["serve"]),
     Entry::of::<start::Args>(&["start"]),
     Entry::of::<stats::Args>(&["stats"]),
     Entry::of::<stop::Args>(&["stop"]),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+pub(crate) use engine::clock::log_time;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, ZonedDateTime};
@@ -135,11 +136,6 @@ pub(crate) fn local_time(seconds: i64) -> String {
 
 fn zoned(time: Timestamp) -> ZonedDateTime {
     time.to_zoned_datetime(local().clone())
-}
-
-/// RFC 3339 with nine decimals in UTC: the time stamps of `logs -t`.
-pub(crate) fn log_time(nanoseconds: i64) -> String {
-    Timestamp::from_nanosecond(i128::from(nanoseconds)).map_or_else(|_| String::new(), |time| format!("{time:.9}"))
 }
 
 /// RFC 3339 with nine decimals in local time: the time stamps of `events`.

@@ -1,14 +1,13 @@
 //! The user's terminal and the way between it and a process in a container: raw mode, window size, signals, detach
 //! keys, and the relay of bytes. What the process is and how it was started is the commands' business.
 
-mod keys;
 pub(crate) mod prompt;
 mod pump;
 mod raw;
 mod relay;
 mod signals;
 
-pub(crate) use keys::Keys;
+pub(crate) use engine::detach::Keys;
 pub(crate) use relay::Relay;
 pub(crate) use signals::Signals;
 

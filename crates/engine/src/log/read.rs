@@ -17,7 +17,7 @@ const LONGEST: usize = 1 << 20;
 /// One file of a log, open.
 struct Part {
     inode: u64,
-    file: Box<dyn Read>,
+    file: Box<dyn Read + Send>,
 }
 
 /// A position in a log.
@@ -56,7 +56,7 @@ impl Reader {
             let Some((file, compressed)) = first_open(candidates)? else { if number == 0 { continue } else { break } };
             let inode = file.metadata()?.ino();
             if parts.iter().all(|part| part.inode != inode) {
-                let file: Box<dyn Read> =
+                let file: Box<dyn Read + Send> =
                     if compressed { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
                 parts.push(Part { inode, file });
             }

@@ -79,6 +79,8 @@ pub struct ExecConfig {
     pub cmd: Vec<String>,
     /// Initial rows and columns of the terminal.
     pub console_size: [u32; 2],
+    /// What detaches a client with a terminal; empty: the default.
+    pub detach_keys: String,
 }
 
 fn is_zero(n: &i64) -> bool {

@@ -10,6 +10,7 @@ use super::clients::Waiting;
 use super::protocol::Answer;
 use super::{Monitor, read_plan};
 use crate::model::Status;
+use crate::news::{self, News};
 use crate::reconcile::failure_code;
 use crate::verbs::Stream;
 use crate::{Engine, Error, clock, failpoint, tree};
@@ -75,6 +76,7 @@ impl Monitor {
         self.write_status();
         self.remove_cgroup();
         self.clients.tell(&[Waiting::Exit], &Answer::Ended { code });
+        news::tell(&self.paths, &self.id, News::Exited(code));
         self.restart_at = Some(Instant::now() + pause);
     }
 

@@ -6,6 +6,7 @@ mod clients;
 mod ending;
 mod events;
 mod health;
+mod keeper;
 mod poll;
 pub(crate) mod protocol;
 mod requests;
@@ -25,6 +26,7 @@ use rustix::net::RecvFlags;
 
 use crate::log::{Log, Options};
 use crate::model::Status;
+use crate::news::{self, News};
 use crate::plan::Plan;
 use crate::status::{RunLock, RunStatus};
 use crate::verbs::Stream;
@@ -112,6 +114,11 @@ pub fn main(paths: &Paths, id: &str) -> i32 {
             1
         }
     }
+}
+
+/// Entry point of `kiste monitor ID EXEC`: keeps one process of the Engine API's `exec`.
+pub fn keep_exec(paths: &Paths, id: &str, exec: &str) -> i32 {
+    keeper::main(paths, id, exec)
 }
 
 /// Becomes independent of the command that started us; its socket.
@@ -224,6 +231,7 @@ impl Monitor {
         shield::raise();
         failpoint::hit("monitor-running");
         self.teller.tell("start", &[]);
+        news::tell(&self.paths, &self.id, News::Started);
         Ok(())
     }
 

@@ -1,10 +1,10 @@
-//! `events`: what happened, from the event log on disk, and what happens next. Reading is by position in the file, with
+//! `events`: what happened, from the event log on disk, and what happens next (an [`EventTail`] never blocks). Reading is by position in the file, with
 //! inotify telling when there is more; a rotation on the way is followed.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
@@ -12,6 +12,8 @@ use rustix::fs::inotify;
 use crate::filters::Filters;
 use crate::glob::glob;
 use crate::model::{Event, Map};
+use crate::verbs::Next;
+use crate::wake::drain;
 use crate::{Context as _, Engine, Error, Result, clock, events};
 
 /// Which events.
@@ -25,41 +27,106 @@ pub struct EventsRequest {
     pub filters: Map<Vec<String>>,
 }
 
+/// A place in the event log.
+pub struct EventTail {
+    request: EventsRequest,
+    /// What is still to be replayed.
+    old: Option<BufReader<File>>,
+    log: Follower,
+    watch: OwnedFd,
+    /// Line by line, as it is read.
+    partial: Vec<u8>,
+    over: bool,
+}
+
 impl Engine {
     /// Calls `each` for every event until it returns false.
     pub fn events(&self, request: &EventsRequest, each: &mut dyn FnMut(Event) -> bool) -> Result<()> {
-        let filters = Filters::new(&request.filters, &KEYS)?;
-        crate::make_directory(self.root())?;
-        let watch = watch(self.root())?;
-        let path = self.paths().events();
-        let mut log = Follower::open(&path)?;
-        let mut deliver = |event: Event| {
-            let in_time = request.since.is_none_or(|since| event.time_nano >= since)
-                && request.until.is_none_or(|until| event.time_nano <= until);
-            !(in_time && accepts(&filters, &event)) || each(event)
-        };
-        match request.since {
-            Some(_) if !replay_rotated(&events::rotated(self.paths()), &mut deliver)? => return Ok(()),
-            Some(_) => {}
-            None => log.skip_to_end()?,
-        }
+        let mut tail = self.event_tail(request)?;
         loop {
-            if !log.read_new(&mut deliver)? {
-                return Ok(());
-            }
-            if !wait(&watch, request.until)? {
-                // What was written before the end may only now be seen.
-                return log.read_new(&mut deliver).map(|_| ());
+            match tail.next()? {
+                Next::Item(event) => {
+                    if !each(event) {
+                        return Ok(());
+                    }
+                }
+                Next::Later => sleep(&tail.watch, tail.left())?,
+                Next::End => return Ok(()),
             }
         }
     }
+
+    /// A reader of the events. It never blocks.
+    pub fn event_tail(&self, request: &EventsRequest) -> Result<EventTail> {
+        Filters::new(&request.filters, &KEYS)?;
+        crate::make_directory(self.root())?;
+        let watch = watch(self.root())?;
+        let mut log = Follower::open(&self.paths().events())?;
+        let old = match request.since {
+            Some(_) => rotated(&events::rotated(self.paths()))?,
+            None => {
+                log.skip_to_end()?;
+                None
+            }
+        };
+        Ok(EventTail { request: request.clone(), old, log, watch, partial: Vec::new(), over: false })
+    }
 }
 
-/// Reads the log before the present one; whether to go on.
-fn replay_rotated(path: &Path, deliver: &mut dyn FnMut(Event) -> bool) -> Result<bool> {
+impl EventTail {
+    /// The next event, if there is one now.
+    pub fn next(&mut self) -> Result<Next<Event>> {
+        loop {
+            while let Some(event) = self.read()? {
+                let request = &self.request;
+                let in_time = request.since.is_none_or(|since| event.time_nano >= since)
+                    && request.until.is_none_or(|until| event.time_nano <= until);
+                if in_time && accepts(&Filters::new(&request.filters, &KEYS)?, &event) {
+                    return Ok(Next::Item(event));
+                }
+            }
+            if self.over {
+                return Ok(Next::End);
+            }
+            if drain(&self.watch) {
+                continue;
+            }
+            if self.left() != Some(0) {
+                return Ok(Next::Later);
+            }
+            // What was written before the end may only now be seen.
+            self.over = true;
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Event>> {
+        if let Some(old) = &mut self.old {
+            if let Some(event) = next_event(old, &mut self.partial)? {
+                return Ok(Some(event));
+            }
+            (self.old, self.partial) = (None, Vec::new());
+        }
+        self.log.next()
+    }
+
+    /// Nanoseconds until the end; none: there is none.
+    pub fn left(&self) -> Option<i64> {
+        self.request.until.map(|until| (until - clock::now()).max(0))
+    }
+}
+
+impl AsFd for EventTail {
+    /// Readable when [`EventTail::next`] may have something.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+}
+
+/// The log before the present one.
+fn rotated(path: &Path) -> Result<Option<BufReader<File>>> {
     match File::open(path) {
-        Ok(file) => deliver_lines(&mut BufReader::new(file), &mut Vec::new(), deliver),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Ok(file) => Ok(Some(BufReader::new(file))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::internal(format!("open {}: {e}", path.display()))),
     }
 }
@@ -73,39 +140,33 @@ fn watch(directory: &Path) -> Result<OwnedFd> {
     Ok(watch)
 }
 
-/// Waits for a change; false when `until` (nanoseconds since 1970) has passed.
-fn wait(watch: &OwnedFd, until: Option<i64>) -> Result<bool> {
-    let left = until.map(|until| (until - clock::now()).max(0));
+/// Waits for a change, for at most so many nanoseconds.
+fn sleep(watch: &OwnedFd, left: Option<i64>) -> Result<()> {
     let timeout = left.map(|left| Timespec { tv_sec: left / 1_000_000_000, tv_nsec: left % 1_000_000_000 });
-    let mut ready = [PollFd::new(watch, PollFlags::IN)];
-    match poll(&mut ready, timeout.as_ref()) {
-        Ok(0) => return Ok(false),
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(e) => return Err(Error::internal(format!("wait for events: {e}"))),
+    match poll(&mut [PollFd::new(watch, PollFlags::IN)], timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(e) => Err(Error::internal(format!("wait for events: {e}"))),
     }
-    let mut buffer = [0u8; 4096];
-    while rustix::io::read(watch.as_fd(), &mut buffer).is_ok_and(|n| n > 0) {}
-    Ok(until.is_none_or(|until| clock::now() < until))
 }
 
 /// Reads a log that grows and may be replaced.
-struct Follower<'p> {
-    path: &'p Path,
+struct Follower {
+    path: PathBuf,
     log: Option<BufReader<File>>,
     /// Begin of a line whose end is not written yet.
     partial: Vec<u8>,
 }
 
-impl<'p> Follower<'p> {
-    fn open(path: &'p Path) -> Result<Self> {
-        let mut follower = Follower { path, log: None, partial: Vec::new() };
+impl Follower {
+    fn open(path: &Path) -> Result<Self> {
+        let mut follower = Follower { path: path.to_owned(), log: None, partial: Vec::new() };
         follower.reopen()?;
         Ok(follower)
     }
 
     fn reopen(&mut self) -> Result<()> {
         self.partial.clear();
-        self.log = match File::open(self.path) {
+        self.log = match File::open(&self.path) {
             Ok(file) => Some(BufReader::new(file)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(Error::internal(format!("open {}: {e}", self.path.display()))),
@@ -114,7 +175,7 @@ impl<'p> Follower<'p> {
     }
 
     fn skip_to_end(&mut self) -> Result<()> {
-        let path = self.path;
+        let path = &self.path;
         self.log
             .as_mut()
             .map_or(Ok(0), |log| log.seek(SeekFrom::End(0)))
@@ -122,16 +183,22 @@ impl<'p> Follower<'p> {
         Ok(())
     }
 
-    /// Delivers what is new; whether to go on.
-    fn read_new(&mut self, deliver: &mut dyn FnMut(Event) -> bool) -> Result<bool> {
+    /// The next event, if there is one now.
+    fn next(&mut self) -> Result<Option<Event>> {
         loop {
             if let Some(log) = &mut self.log
-                && !deliver_lines(log, &mut self.partial, deliver)?
+                && let Some(event) = next_event(log, &mut self.partial)?
             {
-                return Ok(false);
+                return Ok(Some(event));
             }
             if !self.is_replaced() {
-                return Ok(true);
+                return Ok(None);
+            }
+            // The log was moved aside perhaps after it was read: its last lines come first.
+            if let Some(log) = &mut self.log
+                && let Some(event) = next_event(log, &mut self.partial)?
+            {
+                return Ok(Some(event));
             }
             self.reopen()?;
         }
@@ -139,29 +206,23 @@ impl<'p> Follower<'p> {
 
     fn is_replaced(&self) -> bool {
         use std::os::unix::fs::MetadataExt as _;
-        let now = std::fs::metadata(self.path).map(|data| data.ino()).ok();
+        let now = std::fs::metadata(&self.path).map(|data| data.ino()).ok();
         let ours = self.log.as_ref().and_then(|log| log.get_ref().metadata().ok()).map(|data| data.ino());
         now.is_some() && now != ours
     }
 }
 
-/// Delivers every whole line; a line that is no event (torn by a full disk or a power loss) is passed over.
-fn deliver_lines(
-    log: &mut BufReader<File>,
-    partial: &mut Vec<u8>,
-    deliver: &mut dyn FnMut(Event) -> bool,
-) -> Result<bool> {
+/// The next whole line's event; a line that is none (torn by a full disk or a power loss) is passed over.
+fn next_event(log: &mut BufReader<File>, partial: &mut Vec<u8>) -> Result<Option<Event>> {
     loop {
         let read = log.read_until(b'\n', partial).step(|| "read the event log".to_owned())?;
         if read == 0 || partial.last() != Some(&b'\n') {
-            return Ok(true);
+            return Ok(None);
         }
         let event = serde_json::from_slice(partial);
         partial.clear();
-        if let Ok(event) = event
-            && !deliver(event)
-        {
-            return Ok(false);
+        if let Ok(event) = event {
+            return Ok(Some(event));
         }
     }
 }

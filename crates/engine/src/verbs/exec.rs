@@ -57,7 +57,12 @@ pub(crate) struct ExecEnds {
 }
 
 /// Runs a process in the container of a running monitor's plan.
-fn spawn(plan: &Plan, status: &RunStatus, config: &ExecConfig, detach: bool) -> Result<(launch::Created, ExecEnds)> {
+pub(crate) fn spawn(
+    plan: &Plan,
+    status: &RunStatus,
+    config: &ExecConfig,
+    detach: bool,
+) -> Result<(launch::Created, ExecEnds)> {
     if config.tty && !detach {
         let (rows, columns) = (config.console_size[0] as u16, config.console_size[1] as u16);
         return Ok((execute(plan, status, config, Stdio::Terminal { rows, columns })?, ExecEnds::default()));

@@ -13,7 +13,28 @@ use crate::{Context as _, Engine, Result, clock, tree};
 /// Docker's `ContainerInspect` document.
 pub type ContainerInspect = Value;
 
+/// What a face must know of a container before it connects to it.
+#[derive(Clone, Debug, Default)]
+pub struct Brief {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// What it is doing.
+    pub status: Status,
+    /// Whether its process gets a terminal.
+    pub tty: bool,
+    /// Rows and columns that its terminal begins with, as asked for; zero: not asked for.
+    pub console_size: [u32; 2],
+}
+
 impl Engine {
+    /// The little that connecting to a container needs.
+    pub fn brief(&self, name: &str) -> Result<Brief> {
+        let view = self.view(name)?;
+        let status = view.status();
+        let container = view.container;
+        Ok(Brief { id: container.id, status, tty: container.config.tty, console_size: container.host.console_size })
+    }
+
     /// Everything about one container.
     pub fn inspect_container(&self, name: &str, size: bool) -> Result<ContainerInspect> {
         let view = self.view(name)?;
@@ -40,7 +61,7 @@ impl Engine {
             "MountLabel": "",
             "ProcessLabel": "",
             "AppArmorProfile": "",
-            "ExecIDs": null,
+            "ExecIDs": exec_ids(crate::exec_record::live(self.paths(), &container.id)),
             "HostConfig": host_config(container)?,
             "GraphDriver": self.graph_driver(&view),
             "Mounts": to_json(&mounts(container))?,
@@ -93,6 +114,11 @@ impl Engine {
         // A container in the host's network has no ports of its own, whatever was asked for.
         Ok(if view.container.host.network_mode == "host" { Vec::new() } else { pairs.collect() })
     }
+}
+
+/// Docker shows none as null.
+fn exec_ids(ids: Vec<String>) -> Value {
+    if ids.is_empty() { Value::Null } else { json!(ids) }
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<Value> {

@@ -1,16 +1,15 @@
-//! `logs`: reads what the monitor wrote, across rotations, and follows it.
+//! `logs`: reads what the monitor wrote, across rotations, and follows it. A [`LogTail`] never blocks; its descriptor
+//! says when to look again.
 
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
-use rustix::io::Errno;
 
 use crate::log::{Driver, Options, read::Reader};
 use crate::monitor::protocol::{self, Request};
 use crate::table::Intent;
+use crate::wake::{Wake, drain, is_readable};
 use crate::{Context, Engine, Error, Result};
 
 /// Which output a line came from.
@@ -58,9 +57,55 @@ impl LogsRequest {
     }
 }
 
+/// What a follower has at the moment.
+#[derive(Debug)]
+pub enum Next<T> {
+    /// This.
+    Item(T),
+    /// Nothing until its descriptor is readable.
+    Later,
+    /// Nothing any more.
+    End,
+}
+
+/// A place in a container's log.
+pub struct LogTail {
+    id: String,
+    path: PathBuf,
+    request: LogsRequest,
+    reader: Reader,
+    /// Wanted entries that come before the last ones.
+    skip: u64,
+    follower: Option<Follower>,
+}
+
+/// What tells that there is more, and that there will be no more.
+struct Follower {
+    monitor: OwnedFd,
+    watch: OwnedFd,
+    wake: Wake,
+    over: bool,
+}
+
 impl Engine {
     /// Calls `each` for every entry until it returns false.
     pub fn logs(&self, name: &str, request: &LogsRequest, each: &mut dyn FnMut(LogEntry) -> bool) -> Result<()> {
+        let mut tail = self.log_tail(name, request)?;
+        loop {
+            match tail.next(self)? {
+                Next::Item(entry) => {
+                    if !each(entry) {
+                        return Ok(());
+                    }
+                }
+                Next::Later => tail.sleep()?,
+                Next::End => return Ok(()),
+            }
+        }
+    }
+
+    /// A reader of a container's log. Errors: `NotImplemented` for a log driver that keeps nothing.
+    pub fn log_tail(&self, name: &str, request: &LogsRequest) -> Result<LogTail> {
         let container = self.look_up(name)?;
         let options = Options::parse(&container.host.log_config)?;
         if options.driver == Driver::None {
@@ -70,32 +115,18 @@ impl Engine {
         let path = self.log_path(&container.id);
         let step = || format!("read the log {}", path.display());
         // Watching begins before reading, and the monitor is asked before that: nothing falls in between.
-        let monitor = if request.follow { self.subscribe_end(&container.id)? } else { None };
-        let watch = monitor.is_some().then(|| watch(&path)).transpose().step(step)?;
-        let mut reader = Reader::open(
-            &path,
-            options.driver,
-            request.tail.filter(|_| request.since.is_none() && request.until.is_none()),
-        )
-        .step(step)?;
-        if !replay(&mut reader, request, each).step(step)? {
-            return Ok(());
-        }
-        let (Some(mut monitor), Some(watch)) = (monitor, watch) else { return Ok(()) };
-        loop {
-            let ended = wait_for_more(&watch, &monitor).step(step)?;
-            while let Some(entry) = reader.next().step(step)? {
-                if request.is_past(&entry) || (request.wants(&entry) && !each(entry)) {
-                    return Ok(());
-                }
-            }
-            if ended {
-                match self.successor(&container.id, &monitor)? {
-                    Some(next) => monitor = next,
-                    None => return Ok(()),
-                }
-            }
-        }
+        let follower = match request.follow {
+            true => self.subscribe_end(&container.id)?.map(|monitor| Follower::new(monitor, &path)).transpose()?,
+            false => None,
+        };
+        let hint = request.tail.filter(|_| request.since.is_none() && request.until.is_none());
+        let open = || Reader::open(&path, options.driver, hint).step(step);
+        let skip = match request.tail {
+            Some(tail) => count(&mut open()?, request).step(step)?.saturating_sub(tail),
+            None => 0,
+        };
+        let reader = open()?;
+        Ok(LogTail { id: container.id, path, request: request.clone(), reader, skip, follower })
     }
 
     /// What to wait for when `monitor` has been heard of: nothing if it told the end of the run; if it died, the one that
@@ -119,26 +150,71 @@ impl Engine {
     }
 }
 
-/// Hands out what is there; false if the caller has had enough.
-fn replay(reader: &mut Reader, request: &LogsRequest, each: &mut dyn FnMut(LogEntry) -> bool) -> std::io::Result<bool> {
-    let Some(tail) = request.tail else {
-        while let Some(entry) = reader.next()? {
-            if request.is_past(&entry) || (request.wants(&entry) && !each(entry)) {
-                return Ok(false);
+impl LogTail {
+    /// The next entry, if there is one now.
+    pub fn next(&mut self, engine: &Engine) -> Result<Next<LogEntry>> {
+        let step = || format!("read the log {}", self.path.display());
+        loop {
+            while let Some(entry) = self.reader.next().step(step)? {
+                if self.request.is_past(&entry) {
+                    return Ok(Next::End);
+                }
+                if !self.request.wants(&entry) {
+                    continue;
+                }
+                if self.skip == 0 {
+                    return Ok(Next::Item(entry));
+                }
+                self.skip -= 1;
+            }
+            let Some(follower) = &mut self.follower else { return Ok(Next::End) };
+            if follower.over {
+                return Ok(Next::End);
+            }
+            // In this order: what was written before the end is read after it was seen.
+            let ended = is_readable(&follower.monitor);
+            if !drain(&follower.watch) && !ended {
+                return Ok(Next::Later);
+            }
+            if ended {
+                match engine.successor(&self.id, &follower.monitor)? {
+                    Some(next) => *follower = Follower::new(next, &self.path)?,
+                    None => follower.over = true,
+                }
             }
         }
-        return Ok(true);
-    };
-    let mut last = VecDeque::new();
-    while let Some(entry) = reader.next()? {
-        if request.wants(&entry) {
-            last.push_back(entry);
-        }
-        if last.len() as u64 > tail {
-            last.pop_front();
-        }
     }
-    Ok(last.into_iter().all(each))
+
+    /// Readable when [`LogTail::next`] may have something; none if it will not be.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.follower.as_ref().map(|follower| follower.wake.as_fd())
+    }
+
+    fn sleep(&self) -> Result<()> {
+        self.follower.as_ref().map_or(Ok(()), |follower| follower.wake.wait(None))
+    }
+}
+
+impl Follower {
+    fn new(monitor: OwnedFd, log: &Path) -> Result<Self> {
+        let watch = watch(log).step(|| format!("follow the log {}", log.display()))?;
+        let wake = Wake::new()?;
+        wake.add(&monitor)?;
+        wake.add(&watch)?;
+        Ok(Follower { monitor, watch, wake, over: false })
+    }
+}
+
+/// How many entries are wanted.
+fn count(reader: &mut Reader, request: &LogsRequest) -> std::io::Result<u64> {
+    let mut wanted = 0;
+    while let Some(entry) = reader.next()? {
+        if request.is_past(&entry) {
+            break;
+        }
+        wanted += u64::from(request.wants(&entry));
+    }
+    Ok(wanted)
 }
 
 fn watch(log: &Path) -> std::io::Result<OwnedFd> {
@@ -147,21 +223,4 @@ fn watch(log: &Path) -> std::io::Result<OwnedFd> {
     let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::CREATE;
     inotify::add_watch(&watch, directory, flags)?;
     Ok(watch)
-}
-
-/// Sleeps until the log has changed or the run is over; whether it is over.
-fn wait_for_more(watch: &OwnedFd, monitor: &OwnedFd) -> std::io::Result<bool> {
-    let mut descriptors = [
-        PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN),
-        PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN),
-    ];
-    match poll(&mut descriptors, None) {
-        Ok(_) => {}
-        Err(Errno::INTR) => return Ok(false),
-        Err(errno) => return Err(errno.into()),
-    }
-    let ended = !descriptors[1].revents().is_empty();
-    let mut events = [0; 4096];
-    while matches!(rustix::io::read(watch, &mut events), Ok(count) if count > 0) {}
-    Ok(ended)
 }

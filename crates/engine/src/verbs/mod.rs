@@ -6,6 +6,7 @@ mod create;
 mod diff;
 mod events;
 mod exec;
+mod execs;
 mod explain;
 mod history;
 mod images;
@@ -21,17 +22,17 @@ mod stats;
 mod top;
 mod update;
 mod volumes;
+mod wait;
 
 pub use commit::CommitRequest;
-pub use events::EventsRequest;
-pub(crate) use exec::{ExecEnds, execute, read_plan};
+pub use events::{EventTail, EventsRequest};
+pub(crate) use exec::{ExecEnds, execute, read_plan, spawn};
 pub use explain::Explanation;
 pub use history::HistoryRow;
 pub use images::{ImageRow, ImportRequest, PullProgress, RemovedImage};
-pub use inspect::ContainerInspect;
-pub use lifecycle::WaitCondition;
+pub use inspect::{Brief, ContainerInspect};
 pub use list::{ContainerRow, ListRequest};
-pub use logs::{LogEntry, LogsRequest, Stream};
+pub use logs::{LogEntry, LogTail, LogsRequest, Next, Stream};
 pub use registries::{Credentials, PullRequest, PushRequest, Pushed, SearchResult};
 pub use remove::{PruneReport, RemoveOptions};
 pub(crate) use start::spawn_monitor;
@@ -39,6 +40,7 @@ pub use start::{Attach, StartOptions};
 pub use stats::Stats;
 pub use top::Top;
 pub use update::UpdateRequest;
+pub use wait::{WaitCondition, Waiter};
 
 #[cfg(test)]
 mod tests;

@@ -217,6 +217,20 @@ fn write_plan(paths: &Paths, plan: &Plan) -> Result<()> {
 
 /// Starts a monitor and hands it the run lock; its socket, on which its first answer will come.
 pub(crate) fn spawn_monitor(paths: &Paths, id: &str, lock: &RunLock, begin: &Request) -> Result<OwnedFd> {
+    let near = spawn_own(paths, &[id]).step(|| "start the container's monitor".to_owned())?;
+    failpoint::hit("start-monitor-spawned");
+    protocol::send(&near, begin, &[lock.as_fd()])?;
+    failpoint::hit("start-handed-over");
+    Ok(near)
+}
+
+/// Starts the keeper of an exec; its socket, on which its answers will come.
+pub(super) fn spawn_keeper(paths: &Paths, id: &str, exec: &str) -> Result<OwnedFd> {
+    spawn_own(paths, &[id, exec]).step(|| format!("start the keeper of exec {exec}"))
+}
+
+/// Runs `kiste monitor WORDS`; our end of the socket that is its standard input.
+fn spawn_own(paths: &Paths, words: &[&str]) -> Result<OwnedFd> {
     let (near, far) = protocol::pair()?;
     let executable = sandbox::sealed_executable().step(|| "protect the own executable".to_owned())?;
     let child = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))
@@ -226,18 +240,15 @@ pub(crate) fn spawn_monitor(paths: &Paths, id: &str, lock: &RunLock, begin: &Req
         .arg(&paths.root)
         .arg("--state")
         .arg(&paths.state)
-        .arg(id)
+        .args(words)
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"KISTE_")))
         .stdin(Stdio::from(far))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .step(|| "start the container's monitor".to_owned())?;
+        .step(|| "execute the own executable".to_owned())?;
     reap_later(child);
-    failpoint::hit("start-monitor-spawned");
-    protocol::send(&near, begin, &[lock.as_fd()])?;
-    failpoint::hit("start-handed-over");
     Ok(near)
 }
 

@@ -2,7 +2,7 @@
 
 /// A sequence of keys that detaches, and how much of it has been typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Keys {
+pub struct Keys {
     sequence: Vec<u8>,
     seen: usize,
 }
@@ -16,7 +16,7 @@ impl Default for Keys {
 
 impl Keys {
     /// Parses comma-separated keys: a character, or `ctrl-` with a letter or one of `@ [ \ ] ^ _`. Nothing is the default.
-    pub(crate) fn parse(text: &str) -> Result<Keys, String> {
+    pub fn parse(text: &str) -> Result<Keys, String> {
         if text.is_empty() {
             return Ok(Keys::default());
         }
@@ -29,7 +29,7 @@ impl Keys {
 
     /// Takes typed bytes away that may belong to the sequence; says whether it is complete. Bytes held back come out
     /// in front of the next ones if they turn out not to belong to it.
-    pub(super) fn filter(&mut self, typed: &mut Vec<u8>) -> bool {
+    pub fn filter(&mut self, typed: &mut Vec<u8>) -> bool {
         let mut through = Vec::with_capacity(typed.len() + self.seen);
         for &byte in typed.iter() {
             if byte == self.sequence[self.seen] {

@@ -1,0 +1,61 @@
+//! The way to the engine: its verbs block, so each runs on a thread that may, with an engine of its own. An engine holds
+//! one connection to the database, which is why a few are kept and none is shared.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::{Engine, Paths};
+
+use crate::failure::{Failure, Result};
+
+/// Engines that are kept open for the next request.
+const KEPT: usize = 4;
+
+/// Engines over the same directories. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Engines(Arc<Shared>);
+
+struct Shared {
+    paths: Paths,
+    idle: Mutex<Vec<Engine>>,
+    log: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Engines {
+    /// Opens nothing yet. `log` gets what the engine found and repaired.
+    pub(crate) fn new(paths: Paths, log: Box<dyn Fn(&str) + Send + Sync>) -> Self {
+        Engines(Arc::new(Shared { paths, idle: Mutex::default(), log }))
+    }
+
+    /// Runs a verb on a thread that may block.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        verb: impl FnOnce(&Engine) -> engine::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let engines = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let engine = engines.take();
+            let outcome = verb(&engine);
+            engines.give_back(engine);
+            outcome
+        });
+        done.await.map_err(|_| Failure::internal("the request was abandoned"))?.map_err(Failure::from)
+    }
+
+    /// Tells the user of the server something.
+    pub(crate) fn log(&self, line: &str) {
+        (self.0.log)(line);
+    }
+
+    fn take(&self) -> Engine {
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.pop().unwrap_or_else(|| Engine::new(self.0.paths.clone()))
+    }
+
+    fn give_back(&self, engine: Engine) {
+        engine.notices().iter().for_each(|notice| self.log(notice));
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < KEPT {
+            idle.push(engine);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The endpoints that list, show, name and remove images.
+
+use engine::{ImageRow, RemovedImage};
+use serde_json::{Value, json};
+
+use crate::Served;
+use crate::failure::{Failure, Result};
+use crate::registry::access;
+use crate::reply::{self, Reply};
+use crate::request::Request;
+use crate::version::Version;
+
+/// Lists images.
+pub(super) async fn list(request: &Request, served: &Served) -> Result<Reply> {
+    let (all, filters) = (request.boolean("all"), request.filters()?);
+    let rows = served.engines.run(move |engine| engine.list_images(all, &filters)).await?;
+    let with_virtual = request.version < Version(1, 44);
+    reply::ok(&rows.iter().map(|row| document(row, with_virtual)).collect::<Vec<_>>())
+}
+
+/// Docker's `Summary` of one image.
+fn document(row: &ImageRow, with_virtual: bool) -> Value {
+    let mut document = json!({
+        "Containers": -1,
+        "Created": row.created,
+        "Id": row.id,
+        "Labels": if row.labels.is_empty() { Value::Null } else { json!(row.labels) },
+        "ParentId": "",
+        "RepoDigests": row.repo_digests,
+        "RepoTags": row.repo_tags,
+        "SharedSize": -1,
+        "Size": row.size,
+    });
+    if with_virtual {
+        document["VirtualSize"] = json!(row.size);
+    }
+    document
+}
+
+/// Everything about one.
+pub(super) async fn inspect(name: &str, served: &Served) -> Result<Reply> {
+    let name = name.to_owned();
+    reply::ok(&served.engines.run(move |engine| engine.inspect_image(&name)).await?)
+}
+
+/// How it was made.
+pub(super) async fn history(_name: &str, _served: &Served) -> Result<Reply> {
+    Err(Failure::not_implemented("histories cannot be shown yet"))
+}
+
+/// Gives it one more name.
+pub(super) async fn tag(name: &str, request: &Request, served: &Served) -> Result<Reply> {
+    let repository = request.text("repo").unwrap_or_default();
+    let reference = match request.text("tag") {
+        Some(tag) => format!("{repository}:{tag}"),
+        None => repository.to_owned(),
+    };
+    let name = name.to_owned();
+    served.engines.run(move |engine| engine.tag(&name, &reference)).await?;
+    Ok(reply::status(hyper::StatusCode::CREATED))
+}
+
+/// Removes a name, and the image with its last one.
+pub(super) async fn remove(name: &str, request: &Request, served: &Served) -> Result<Reply> {
+    let (name, force, no_prune) = (name.to_owned(), request.boolean("force"), request.boolean("noprune"));
+    let removed = served.engines.run(move |engine| engine.remove_image(&name, force, no_prune)).await?;
+    let line = |removed: &RemovedImage| match removed {
+        RemovedImage::Untagged(name) => json!({ "Untagged": name }),
+        RemovedImage::Deleted(id) => json!({ "Deleted": id }),
+    };
+    reply::ok(&removed.iter().map(line).collect::<Vec<_>>())
+}
+
+/// Removes those that nobody uses.
+pub(super) async fn prune(_request: &Request, _served: &Served) -> Result<Reply> {
+    Err(Failure::not_implemented("images cannot be pruned yet"))
+}
+
+/// Searches a registry.
+pub(super) async fn search(request: &Request, served: &Served) -> Result<Reply> {
+    let term = request.text("term").unwrap_or_default().to_owned();
+    let limit = request.number("limit")?.filter(|limit| *limit > 0).unwrap_or(25);
+    let (filters, access) = (request.filters()?, access(request));
+    if let Some(key) = filters.keys().find(|key| !["is-official", "is-automated", "stars"].contains(&key.as_str())) {
+        return Err(Failure::bad_request(format!("invalid filter '{key}'")));
+    }
+    let found = served.engines.run(move |engine| engine.search(&term, limit, &access)).await?;
+    let first = |key: &str| filters.get(key).and_then(|values| values.first()).map(String::as_str);
+    let truth = |key: &str, value: bool| first(key).is_none_or(|wanted| value == matches!(wanted, "true" | "1"));
+    let stars = first("stars").and_then(|stars| stars.parse().ok()).unwrap_or(0);
+    let wanted = found.iter().filter(|image| {
+        image.star_count >= stars
+            && truth("is-official", image.is_official)
+            && truth("is-automated", image.is_automated)
+    });
+    let document = |image: &engine::SearchResult| {
+        json!({
+            "star_count": image.star_count,
+            "is_official": image.is_official,
+            "name": image.name,
+            "is_automated": image.is_automated,
+            "description": image.description,
+        })
+    };
+    reply::ok(&wanted.map(document).collect::<Vec<_>>())
+}

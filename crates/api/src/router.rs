@@ -1,0 +1,47 @@
+//! Which request goes to which handler. Everything that Docker serves has its line here; the rest is Docker's
+//! `page not found`, for a wrong method too.
+
+use std::sync::Arc;
+
+use hyper::Method;
+
+use crate::failure::{Failure, Result};
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::{Served, containers, events, execs, images, networks, registry, swarm, system, volumes};
+
+/// Answers a request.
+pub(crate) async fn route(mut request: Request, served: &Arc<Served>) -> Result<Reply> {
+    let path = std::mem::take(&mut request.path);
+    let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(&path).split('/').collect();
+    let method = request.method.clone();
+    match (&method, segments.as_slice()) {
+        (&Method::GET | &Method::HEAD, ["_ping"]) => system::ping(),
+        (&Method::GET, ["version"]) => system::version(served).await,
+        (&Method::GET, ["info"]) => system::info(served).await,
+        (&Method::GET, ["events"]) => events::follow(&request, served).await,
+        (&Method::POST, ["auth"]) => registry::log_in(&mut request, served).await,
+        (&Method::GET, ["system", "df"]) => system::df(&request, served).await,
+        (_, ["containers", rest @ ..]) => containers::route(&method, rest, request, served).await,
+        (&Method::POST, ["commit"]) => images::commit(&mut request, served).await,
+        (_, ["exec", id, verb]) => execs::route(&method, id, verb, request, served).await,
+        (_, ["images", rest @ ..]) => images::route(&method, rest, request, served).await,
+        (&Method::GET, ["distribution", name @ .., "json"]) => {
+            images::distribution(&name.join("/"), &request, served).await
+        }
+        (_, ["volumes", rest @ ..]) => volumes::route(&method, rest, request, served).await,
+        (_, ["networks", rest @ ..]) => networks::route(&method, rest, request, served).await,
+        (&Method::POST, ["build"] | ["build", "prune"] | ["build", "cancel"] | ["session"] | ["grpc"]) => {
+            Err(Failure::not_implemented("images cannot be built through the API yet"))
+        }
+        (_, ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" | "plugins", ..]) => {
+            swarm::route(&method, &segments)
+        }
+        _ => Err(not_found()),
+    }
+}
+
+/// Docker's answer to every path and method that it does not know.
+pub(crate) fn not_found() -> Failure {
+    Failure::not_found("page not found")
+}

@@ -1,0 +1,58 @@
+//! Connections: accepting them, speaking HTTP on them, and what every answer carries. Which handler answers is `router`'s
+//! business.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue, SERVER};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::UnixStream;
+
+use crate::failure::Failure;
+use crate::reply::{self, Reply};
+use crate::request::Request;
+use crate::{Served, router, version};
+
+/// Longest head of a request.
+const LARGEST_HEAD: usize = 64 << 10;
+/// How long a client may take to send the head of a request, once it has begun.
+const HEAD_WITHIN: Duration = Duration::from_secs(300);
+
+/// Serves one connection until it ends.
+pub(crate) async fn connection(stream: UnixStream, served: Arc<Served>) {
+    let service = service_fn(move |request| {
+        let served = served.clone();
+        async move { Ok::<Reply, Infallible>(answer(request, served).await) }
+    });
+    let serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .title_case_headers(true)
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(LARGEST_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    // A client that goes in the middle of something is nobody's fault.
+    drop(serving.await);
+}
+
+/// Answers one request.
+async fn answer(raw: hyper::Request<Incoming>, served: Arc<Served>) -> Reply {
+    let path = percent_encoding::percent_decode_str(raw.uri().path()).decode_utf8_lossy().into_owned();
+    let outcome = match version::split(&path) {
+        Ok((version, rest)) => {
+            let rest = rest.to_owned();
+            router::route(Request::new(raw, version, rest), &served).await
+        }
+        Err(failure) => Err(failure),
+    };
+    let mut reply = outcome.unwrap_or_else(|failure: Failure| reply::failure(&failure));
+    let headers = reply.headers_mut();
+    headers.insert(SERVER, served.server.clone());
+    headers.insert(HeaderName::from_static("api-version"), HeaderValue::from_static("1.51"));
+    headers.insert(HeaderName::from_static("ostype"), HeaderValue::from_static("linux"));
+    headers.insert(HeaderName::from_static("docker-experimental"), HeaderValue::from_static("false"));
+    reply
+}

@@ -1,0 +1,35 @@
+//! The endpoints about the server itself: `_ping`, `version`, `info`, `auth`, `system/df`.
+
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, PRAGMA};
+
+use crate::Served;
+use crate::failure::{Failure, Result};
+use crate::reply::{self, Body, Reply};
+use crate::request::Request;
+
+/// `_ping`: lives, and speaks this version.
+pub(crate) fn ping() -> Result<Reply> {
+    let mut reply = reply::with_type(StatusCode::OK, "text/plain; charset=utf-8", Body::Whole("OK".into()));
+    let headers = reply.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert(HeaderName::from_static("builder-version"), HeaderValue::from_static("1"));
+    headers.insert(HeaderName::from_static("swarm"), HeaderValue::from_static("inactive"));
+    Ok(reply)
+}
+
+/// `version`.
+pub(crate) async fn version(served: &Served) -> Result<Reply> {
+    reply::ok(&served.engines.run(|engine| Ok(engine.version())).await?)
+}
+
+/// `info`.
+pub(crate) async fn info(served: &Served) -> Result<Reply> {
+    reply::ok(&served.engines.run(engine::Engine::info).await?)
+}
+
+/// `system/df`.
+pub(crate) async fn df(_request: &Request, _served: &Served) -> Result<Reply> {
+    Err(Failure::not_implemented("disk usage is not measured yet"))
+}
