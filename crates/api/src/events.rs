@@ -81,7 +81,7 @@ fn batch(mut tail: EventTail) -> engine::Result<(EventTail, Bytes, Progress)> {
         if lines.len() >= BATCH {
             break Progress::More;
         }
-        match tail.next()? {
+        match tail.read_next()? {
             Next::Item(event) => {
                 lines.extend_from_slice(document(&event).to_string().as_bytes());
                 lines.push(b'\n');

@@ -101,7 +101,7 @@ fn batch(engine: &engine::Engine, mut tail: LogTail, look: Look) -> engine::Resu
         if bytes.len() >= BATCH {
             break Progress::More;
         }
-        match tail.next(engine)? {
+        match tail.read_next(engine)? {
             Next::Item(entry) => append(&mut bytes, &entry, look),
             Next::Later => break Progress::Later,
             Next::End => break Progress::End,

@@ -44,7 +44,7 @@ impl Engine {
     pub fn events(&self, request: &EventsRequest, each: &mut dyn FnMut(Event) -> bool) -> Result<()> {
         let mut tail = self.event_tail(request)?;
         loop {
-            match tail.next()? {
+            match tail.read_next()? {
                 Next::Item(event) => {
                     if !each(event) {
                         return Ok(());
@@ -75,7 +75,7 @@ impl Engine {
 
 impl EventTail {
     /// The next event, if there is one now.
-    pub fn next(&mut self) -> Result<Next<Event>> {
+    pub fn read_next(&mut self) -> Result<Next<Event>> {
         loop {
             while let Some(event) = self.read()? {
                 let request = &self.request;
@@ -116,7 +116,7 @@ impl EventTail {
 }
 
 impl AsFd for EventTail {
-    /// Readable when [`EventTail::next`] may have something.
+    /// Readable when [`EventTail::read_next`] may have something.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.watch.as_fd()
     }

@@ -92,7 +92,7 @@ impl Engine {
     pub fn logs(&self, name: &str, request: &LogsRequest, each: &mut dyn FnMut(LogEntry) -> bool) -> Result<()> {
         let mut tail = self.log_tail(name, request)?;
         loop {
-            match tail.next(self)? {
+            match tail.read_next(self)? {
                 Next::Item(entry) => {
                     if !each(entry) {
                         return Ok(());
@@ -152,7 +152,7 @@ impl Engine {
 
 impl LogTail {
     /// The next entry, if there is one now.
-    pub fn next(&mut self, engine: &Engine) -> Result<Next<LogEntry>> {
+    pub fn read_next(&mut self, engine: &Engine) -> Result<Next<LogEntry>> {
         let step = || format!("read the log {}", self.path.display());
         loop {
             while let Some(entry) = self.reader.next().step(step)? {
@@ -185,7 +185,7 @@ impl LogTail {
         }
     }
 
-    /// Readable when [`LogTail::next`] may have something; none if it will not be.
+    /// Readable when [`LogTail::read_next`] may have something; none if it will not be.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.follower.as_ref().map(|follower| follower.wake.as_fd())
     }
