@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::{Output, finish};
-use crate::{fixtures, leaks};
+use crate::{fixtures, leaks, user};
 
 /// Longest that a command may take, unless the test says otherwise.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -20,6 +20,7 @@ pub struct Env {
     directory: TempDir,
     cgroup: String,
     check: bool,
+    user: Option<user::User>,
 }
 
 impl Env {
@@ -30,7 +31,15 @@ impl Env {
         let directory = TempDir::with_prefix("kiste-test-").expect("a temporary directory");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let cgroup = format!("/kiste-test-{}-{number}", std::process::id());
-        Env { directory, cgroup, check: true }
+        Env { directory, cgroup, check: true, user: None }
+    }
+
+    /// A world with the image `busybox:latest`, whose commands an ordinary user calls who has `count` subordinate ids.
+    pub fn of_user(count: u32) -> Self {
+        let mut env = Env::new();
+        env.user = Some(user::User::new(env.directory.path(), count));
+        env.load(fixtures::busybox());
+        env
     }
 
     /// A world with the image `busybox:latest`.
@@ -69,7 +78,7 @@ impl Env {
 
     /// The product's command with arguments; `run` and `create` get this world's parent cgroup.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(fixtures::kiste());
+        let mut command = self.user.as_ref().map_or_else(|| Command::new(fixtures::kiste()), user::User::command);
         self.prepare(&mut command);
         command.args(self.arguments(arguments));
         command
@@ -83,7 +92,7 @@ impl Env {
     /// The arguments with this world's parent cgroup added where a container is made.
     pub fn arguments(&self, arguments: &[&str]) -> Vec<String> {
         let mut arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-        if matches!(arguments.first().map(String::as_str), Some("run" | "create")) {
+        if self.user.is_none() && matches!(arguments.first().map(String::as_str), Some("run" | "create")) {
             arguments.insert(1, format!("--cgroup-parent={}", self.cgroup));
         }
         arguments

@@ -10,6 +10,7 @@ mod leaks;
 mod process;
 mod pty;
 mod registry;
+mod user;
 
 pub use api::Api;
 pub use env::Env;

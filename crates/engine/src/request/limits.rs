@@ -80,6 +80,7 @@ pub(crate) fn drop_all(host: &mut HostConfig, asked: &HostConfig) -> Vec<String>
             "CPU real-time scheduler",
             "Runtime discarded.",
         ),
+        (!asked.cgroup_parent.is_empty(), "parent cgroups", "Parent discarded."),
         (asked.blkio_weight > 0, "Block I/O weight", "Weight discarded."),
         (throttled, "Block I/O throttling", "Limits discarded."),
     ];
@@ -98,6 +99,7 @@ pub(crate) fn drop_all(host: &mut HostConfig, asked: &HostConfig) -> Vec<String>
         cpu_realtime_period: none.cpu_realtime_period,
         cpuset_cpus: none.cpuset_cpus,
         cpuset_mems: none.cpuset_mems,
+        cgroup_parent: none.cgroup_parent,
         blkio_weight: none.blkio_weight,
         blkio_weight_device: none.blkio_weight_device,
         blkio_device_read_bps: none.blkio_device_read_bps,

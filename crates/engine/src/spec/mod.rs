@@ -139,6 +139,7 @@ impl Engine {
             host,
             mapped: space.is_mapped(),
             writable_cgroups: options.writable_cgroups,
+            terminal_group: last_group(space) >= 5,
             shm: self.shared_memory(container)?,
         });
         // A mount of the user's at one of these places takes it over, as with Docker.

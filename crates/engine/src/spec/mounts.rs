@@ -28,6 +28,8 @@ pub(super) struct Sharing<'a> {
     pub(super) host: &'a HostConfig,
     pub(super) mapped: bool,
     pub(super) writable_cgroups: bool,
+    /// Whether the group exists to which Docker gives terminals (`tty`, 5).
+    pub(super) terminal_group: bool,
     /// Directory that holds `/dev/shm` of a container whose IPC namespace others may join.
     pub(super) shm: Option<PathBuf>,
 }
@@ -49,12 +51,9 @@ pub(super) fn kernel(sharing: &Sharing<'_>) -> Vec<Mount> {
         mount("proc", "proc", "/proc", &secure)
     });
     mounts.push(mount("tmpfs", "tmpfs", "/dev", DEV));
-    mounts.push(mount(
-        "devpts",
-        "devpts",
-        "/dev/pts",
-        &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-    ));
+    let terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
+    let terminals = if sharing.terminal_group { &terminals[..] } else { &terminals[..5] };
+    mounts.push(mount("devpts", "devpts", "/dev/pts", terminals));
     mounts.push(if shares(&host.network_mode) {
         mount("bind", "/sys", "/sys", &["rbind", "nosuid", "noexec", "nodev", "rro"])
     } else {
@@ -213,7 +212,7 @@ mod tests {
     }
 
     fn of(host: &HostConfig, mapped: bool) -> Vec<Mount> {
-        kernel(&Sharing { host, mapped, writable_cgroups: false, shm: None })
+        kernel(&Sharing { host, mapped, writable_cgroups: false, terminal_group: true, shm: None })
     }
 
     #[test]

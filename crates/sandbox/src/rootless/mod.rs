@@ -89,7 +89,7 @@ fn own(state: &Path) -> Result<(), Error> {
     match fs::DirBuilder::new().recursive(true).mode(0o711).create(state) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             return Err(Error::new(step(), error)
-                .hinted("set XDG_RUNTIME_DIR to a directory of your own (logind does), or choose one with --state"));
+                .hinted("run as root, or choose directories of your own: XDG_RUNTIME_DIR (logind sets it) or --state, and --root"));
         }
         made => made.map_err(|error| Error::new(step(), error))?,
     }
