@@ -19,6 +19,18 @@ pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
+/// Whether a descriptor is open and stays so over `execve`.
+pub fn survives_exec(descriptor: RawFd) -> bool {
+    // SAFETY: no memory is passed, nothing changes; one that is not open is an error.
+    check(unsafe { libc::fcntl(descriptor, libc::F_GETFD) }.into()).is_ok_and(|flags| flags & 1 == 0)
+}
+
+/// Lets the next `execve` keep a descriptor open.
+pub fn keep_on_exec(descriptor: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed; nobody is deprived of the descriptor, and one that is not open is an error.
+    check(unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) }.into()).map(drop)
+}
+
 fn range(first: RawFd, last: RawFd, flags: libc::c_uint) -> io::Result<()> {
     if first > last {
         return Ok(());

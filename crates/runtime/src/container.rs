@@ -106,8 +106,8 @@ impl Container {
     }
 
     /// Removes the container, whose process has ended or is killed by this: processes, cgroup, state. Then runs the
-    /// hooks that are for afterwards; what fails there comes back as a warning.
-    pub(crate) fn destroy(self) -> Result<Option<String>> {
+    /// hooks that are for afterwards; what fails there comes back as warnings.
+    pub(crate) fn destroy(self) -> Result<Vec<String>> {
         if let Some(process) = self.process() {
             let _ = linux::pidfd::send_signal(process.as_fd(), 9);
             wait_for_end(&process, Duration::from_secs(10))?;
@@ -118,7 +118,7 @@ impl Container {
         }
         self.directory.remove()?;
         let poststop = hooks.as_ref().and_then(|hooks| hooks.poststop().as_ref());
-        Ok(self.about().run("poststop", poststop, "stopped", 0).err())
+        Ok(self.about().run_poststop(poststop))
     }
 }
 

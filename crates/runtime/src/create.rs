@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{Hooks, Process, Spec};
 use sandbox::cgroup::Cgroup;
+use sandbox::hooks::About;
 use sandbox::launch::{self, Created, Extras, Gate, Launch, Rootfs, Stdio};
 use sandbox::seccomp;
 
@@ -19,7 +20,7 @@ use crate::globals::{CgroupManager, Globals};
 use crate::inherited::Inherited;
 use crate::notify::Notify;
 use crate::record::{Directory, GATE, Record, Store};
-use crate::{Error, Result, pidfile, resources};
+use crate::{Error, Result, pidfile, resources, validate};
 
 /// The flags that `create` and `run` share.
 #[derive(Debug)]
@@ -60,9 +61,9 @@ pub(crate) struct Made {
 /// Makes the container `id`. With a `gate` it can be started by somebody else later. `foreground`: its caller stays, and
 /// takes care of its terminal.
 pub(crate) fn create(globals: &Globals, options: &Options, id: &str, gate: bool, foreground: bool) -> Result<Made> {
-    // First of all: see there.
-    let inherited = Inherited::find(options.preserve_fds)?;
+    let inherited = Inherited::find(options.preserve_fds);
     let mut bundle = Bundle::load(&options.bundle, options.config.as_deref())?;
+    validate::check(&bundle.spec)?;
     let process = bundle.spec.process().clone().ok_or_else(|| Error::new("process: missing from the configuration"))?;
     let terminal = process.terminal().unwrap_or(false);
     check_terminal(terminal, options, foreground)?;
@@ -70,7 +71,7 @@ pub(crate) fn create(globals: &Globals, options: &Options, id: &str, gate: bool,
     let pidfd_socket = options.pidfd_socket.as_deref().map(Receiver::connect).transpose()?;
     let store = Store::new(&globals.root);
     let directory = store.create(id)?;
-    let mut undo = Undo { directory: Some(&directory), cgroup: None, child: None };
+    let mut undo = Undo { directory: Some(&directory), cgroup: None, child: None, hooks: None };
     let mut record = record(globals, &bundle, id)?;
     let _lock: File = directory.begin(&record)?;
     directory.keep_config(&bundle.json)?;
@@ -93,11 +94,12 @@ pub(crate) fn create(globals: &Globals, options: &Options, id: &str, gate: bool,
         extras: Extras {
             gate,
             about: Some(&about),
-            inherited: inherited.count,
+            inherited: &inherited.descriptors,
             no_pivot: options.no_pivot,
             no_new_keyring: options.no_new_keyring,
         },
     };
+    undo.hooks = bundle.spec.hooks().as_ref().map(|hooks| (hooks.clone(), about.clone()));
     let mut created = launch::create(&launch)?;
     undo.child = Some(duplicate(&created.pidfd)?);
     record.pid = created.pid;
@@ -163,6 +165,9 @@ fn extend(spec: &mut Spec, mut process: Process, inherited: &Inherited, notify: 
 
 /// The cgroup with its limits. Without privileges a container may have none, unless limits or a place were asked for.
 fn make_cgroup(globals: &Globals, spec: &Spec, record: &mut Record, undo: &mut Undo<'_>) -> Result<Option<Cgroup>> {
+    if globals.cgroups == CgroupManager::Systemd {
+        return Err(Error::new("cgroup manager systemd: not supported; use cgroupfs"));
+    }
     let Some(path) = record.cgroup.clone() else { return Ok(None) };
     let cgroup = match Cgroup::create(&path) {
         Err(error) if globals.rootless && is_denied(&error) => {
@@ -218,11 +223,13 @@ struct Undo<'a> {
     directory: Option<&'a Directory>,
     cgroup: Option<String>,
     child: Option<OwnedFd>,
+    /// From when on hooks may have run: what they have done, those for afterwards undo.
+    hooks: Option<(Hooks, About)>,
 }
 
 impl Undo<'_> {
     fn disarm(mut self) {
-        (self.directory, self.cgroup, self.child) = (None, None, None);
+        (self.directory, self.cgroup, self.child, self.hooks) = (None, None, None, None);
     }
 }
 
@@ -237,6 +244,9 @@ impl Drop for Undo<'_> {
         }
         if let Some(directory) = self.directory.take() {
             let _ = directory.remove();
+        }
+        if let Some((hooks, about)) = self.hooks.take() {
+            about.run_poststop(hooks.poststop().as_ref());
         }
     }
 }

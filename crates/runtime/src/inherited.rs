@@ -1,29 +1,23 @@
 //! Descriptors that go from the runtime's caller to the program: those of socket activation (sd_listen_fds(3)) and those of
 //! `--preserve-fds`.
 
-use crate::{Error, Result};
-
-/// What the program inherits, from descriptor 3 on.
+/// What the program inherits.
 pub(crate) struct Inherited {
-    /// How many.
-    pub(crate) count: u32,
+    /// Those that are open; a caller may promise more than it has (as with crun).
+    pub(crate) descriptors: Vec<i32>,
     /// Variables that tell the program of sockets among them.
     pub(crate) variables: Vec<String>,
 }
 
 impl Inherited {
-    /// Looks at the environment and the descriptors. To be called before anything is opened: later, a descriptor of our
-    /// own might take the place of one that the caller has promised and not given.
-    pub(crate) fn find(preserved: u32) -> Result<Self> {
+    /// Looks at the environment and the descriptors. Ours are all closed by `execve`, so none passes for the caller's.
+    pub(crate) fn find(preserved: u32) -> Self {
         let listening = listening();
-        let count = listening.saturating_add(preserved);
-        for number in 3..count.saturating_add(3) {
-            if !is_open(number) {
-                return Err(Error::new(format!(
-                    "unable to preserve fd {number}: bad file descriptor; the caller has not opened it"
-                )));
-            }
+        if listening == 0 && preserved == 0 {
+            return Self { descriptors: Vec::new(), variables: Vec::new() };
         }
+        let count = i32::try_from(listening.saturating_add(preserved)).unwrap_or(i32::MAX - 3);
+        let descriptors = (3..count.saturating_add(3)).filter(|number| linux::process::survives_exec(*number));
         let mut variables = Vec::new();
         if listening > 0 {
             variables.push(format!("LISTEN_FDS={listening}"));
@@ -32,22 +26,12 @@ impl Inherited {
                 variables.push(format!("LISTEN_FDNAMES={names}"));
             }
         }
-        Ok(Self { count, variables })
+        Self { descriptors: descriptors.collect(), variables }
     }
 }
 
-/// Sockets that are for us by `LISTEN_PID`.
+/// Sockets that are for us: `LISTEN_PID` says so or is not there.
 fn listening() -> u32 {
-    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
-    match number("LISTEN_PID") {
-        Some(pid) if pid == std::process::id() => number("LISTEN_FDS").unwrap_or(0),
-        _ => 0,
-    }
-}
-
-fn is_open(number: u32) -> bool {
-    let Ok(number) = i32::try_from(number) else { return false };
-    // Through /proc, because a descriptor that may not be open cannot be borrowed.
-    let path = format!("/proc/self/fd/{number}");
-    rustix::fs::readlink(path, Vec::new()).is_ok()
+    let others = std::env::var("LISTEN_PID").is_ok_and(|pid| pid != std::process::id().to_string());
+    if others { 0 } else { std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0) }
 }

@@ -18,6 +18,7 @@ mod pidfile;
 mod record;
 mod resources;
 mod tabular;
+mod validate;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -30,6 +31,13 @@ const NAMES: [&str; 3] = ["kiste-runtime", "runc", "crun"];
 /// Whether a binary that was called as `name` is to be a runtime.
 pub fn is_runtime(name: &Path) -> bool {
     name.file_name().is_some_and(|name| NAMES.iter().any(|known| name == *known))
+}
+
+/// The name that the binary was called by, as far as it is one of a runtime.
+pub(crate) fn program_name() -> String {
+    let name = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if is_runtime(name.as_ref()) { name } else { "kiste runtime".to_owned() }
 }
 
 /// The whole program: `words` are the arguments after the name. Returns the exit code.

@@ -106,6 +106,12 @@ impl Store {
         Ok(ids)
     }
 
+    /// The ids that a regular expression matches somewhere (crun's `--regex`).
+    pub(crate) fn matching(&self, expression: &str) -> Result<Vec<String>> {
+        let expression = regex::Regex::new(expression).step(|| format!("regular expression {expression:?}"))?;
+        Ok(self.ids()?.into_iter().filter(|id| expression.is_match(id)).collect())
+    }
+
     /// An empty directory, which a container's root can reach but not change.
     pub(crate) fn empty(&self) -> Result<PathBuf> {
         let path = self.root.join(EMPTY);
@@ -127,15 +133,15 @@ fn make_private(root: &Path) -> io::Result<()> {
     }
 }
 
-/// Ids are names of directories: letters, digits and `_+-.` (as in runc), and neither `.` nor `..`.
+/// Ids are names of directories: letters, digits and `_+-.` (as in runc), not beginning with a dot (as in crun).
 pub(crate) fn check_id(id: &str) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte);
     match id {
         "" => Err(Error::new("container id cannot be empty")),
-        "." | ".." => Err(Error::new(format!("invalid container ID format: {id:?}"))),
-        _ if id.len() > 255 || !id.bytes().all(plain) => {
-            Err(Error::new(format!("invalid container ID format: {id:?}: only letters, digits, `_`, `+`, `-` and `.`")))
-        }
+        _ if id.starts_with('.') || id.len() > 255 || !id.bytes().all(plain) => Err(Error::new(format!(
+            "invalid container ID format: {id:?}: invalid character in container ID, or longer than 255: \
+             it has letters, digits, `_`, `+`, `-` and, but not first, `.`"
+        ))),
         _ => Ok(()),
     }
 }
@@ -247,10 +253,10 @@ mod tests {
 
     #[test]
     fn ids_are_plain_names() {
-        for good in ["a", "A.b_c+d-1", "...", &"x".repeat(255)] {
+        for good in ["a", "A.b_c+d-1", &"x".repeat(255)] {
             assert!(check_id(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "../a", "a b", "a\n", "ä", "@empty", &"x".repeat(256)] {
+        for bad in ["", ".", "..", ".a", "a/b", "../a", "a b", "a\n", "ä", "@empty", &"x".repeat(256)] {
             assert!(check_id(bad).is_err(), "{bad}");
         }
     }

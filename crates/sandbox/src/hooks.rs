@@ -29,6 +29,15 @@ pub struct About {
     pub annotations: HashMap<String, String>,
 }
 
+/// The environment of hooks that bring none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Env {
+    /// The caller's own, as other runtimes do.
+    Callers,
+    /// None: what runs inside gets nothing from outside, and what runs outside nothing that an image has set.
+    Empty,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct State<'a> {
@@ -61,13 +70,24 @@ impl About {
     }
 
     /// Runs hooks one after the other; the first that fails ends it. `kind` is the configuration's name of the list.
-    pub fn run(&self, kind: &str, hooks: Option<&Vec<Hook>>, status: &str, pid: i32) -> Result<(), String> {
+    pub fn run(&self, kind: &str, hooks: Option<&Vec<Hook>>, status: &str, pid: i32, env: Env) -> Result<(), String> {
         let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else { return Ok(()) };
         let state = self.state(status, pid);
         for (index, hook) in hooks.iter().enumerate() {
-            run(hook, &state).map_err(|error| format!("error running {kind} hook #{index}: {error}"))?;
+            run(hook, &state, env).map_err(|error| format!("error running {kind} hook #{index}: {error}"))?;
         }
         Ok(())
+    }
+
+    /// Runs the hooks for after the end, each of them whatever becomes of the others; what went wrong.
+    pub fn run_poststop(&self, hooks: Option<&Vec<Hook>>) -> Vec<String> {
+        let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else { return Vec::new() };
+        let state = self.state("stopped", 0);
+        let failed = |(index, hook)| {
+            let error = run(hook, &state, Env::Callers).err()?;
+            Some(format!("error running poststop hook #{index}: {error}"))
+        };
+        hooks.iter().enumerate().filter_map(failed).collect()
     }
 }
 
@@ -84,11 +104,11 @@ pub(crate) fn check(kind: &str, hooks: Option<&Vec<Hook>>) -> Result<(), String>
     Ok(())
 }
 
-fn run(hook: &Hook, state: &[u8]) -> Result<(), String> {
+fn run(hook: &Hook, state: &[u8], env: Env) -> Result<(), String> {
     let path = hook.path().display();
     let failed = |error: io::Error| format!("{path}: {error}");
     let output = memory("hook-output").map_err(failed)?;
-    let mut child = spawn(hook, state, &output).map_err(failed)?;
+    let mut child = spawn(hook, state, &output, env).map_err(failed)?;
     let outcome = match hook.timeout() {
         None => Ok(()),
         Some(seconds) => wait_at_most(&child, Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
@@ -106,7 +126,7 @@ fn run(hook: &Hook, state: &[u8]) -> Result<(), String> {
 }
 
 /// The state comes as a file in memory: whether and when the hook reads it cannot make anybody wait.
-fn spawn(hook: &Hook, state: &[u8], output: &File) -> io::Result<Child> {
+fn spawn(hook: &Hook, state: &[u8], output: &File, env: Env) -> io::Result<Child> {
     let mut input = memory("state")?;
     input.write_all(state)?;
     input.seek(SeekFrom::Start(0))?;
@@ -115,8 +135,10 @@ fn spawn(hook: &Hook, state: &[u8], output: &File) -> io::Result<Child> {
     if let Some((name, args)) = args.split_first() {
         command.arg0(name).args(args);
     }
-    let variables = hook.env().iter().flatten().filter_map(|variable| variable.split_once('='));
-    command.env_clear().envs(variables);
+    if hook.env().is_some() || env == Env::Empty {
+        let variables = hook.env().iter().flatten().filter_map(|variable| variable.split_once('='));
+        command.env_clear().envs(variables);
+    }
     command.stdin(input).stdout(Stdio::from(output.try_clone()?)).stderr(Stdio::from(output.try_clone()?));
     command.process_group(0).spawn()
 }

@@ -329,7 +329,7 @@ pub(crate) fn start_error(error: launch::Error) -> Error {
         launch::Error::CommandNotFound(_) => ErrorKind::CommandNotFound,
         launch::Error::NotExecutable(_) => ErrorKind::NotExecutable,
         launch::Error::Invalid(_) => ErrorKind::Invalid,
-        launch::Error::Step(_) => ErrorKind::Internal,
+        launch::Error::Hook(_) | launch::Error::Step(_) => ErrorKind::Internal,
     };
     Error::new(kind, error.to_string())
 }

@@ -101,7 +101,8 @@ pub(crate) fn execute(
         seccomp: filter.as_ref(),
         stdio,
         cgroup: cgroup.as_ref(),
-        inherited: 0,
+        inherited: &[],
+        exact_user: false,
     };
     launch::exec(&exec).map_err(run::start_error)
 }

@@ -8,8 +8,7 @@ use crate::create::{self, Options};
 use crate::error::Step;
 use crate::{Error, Result};
 
-pub(super) const HELP: &str = "Usage: create [FLAGS] ID
-
+pub(super) const HELP: &str = "\
   -b, --bundle DIR        root of the bundle; the present directory if not given
   -f, --config FILE       another configuration than the bundle's config.json
   --console-socket PATH   socket that gets the master of the terminal

@@ -19,9 +19,7 @@ use crate::inherited::Inherited;
 use crate::record::Store;
 use crate::{Error, Result, bundle, create, pidfile};
 
-pub(super) const HELP: &str = "Usage: exec [FLAGS] ID COMMAND [ARGUMENTS]
-       exec --process FILE [FLAGS] ID
-
+pub(super) const HELP: &str = "\
   -p, --process FILE      the whole process as JSON
   --cwd DIR               working directory
   -e, --env NAME=VALUE    environment variable
@@ -69,7 +67,7 @@ struct Options {
 pub(super) fn run(call: Call<'_>) -> Result<u8> {
     seal()?;
     let (id, options) = parse(call.words)?;
-    let inherited = Inherited::find(options.preserve_fds)?;
+    let inherited = Inherited::find(options.preserve_fds);
     let container = Container::open(&Store::new(&call.globals.root), &id)?;
     let failed = |error: Error| error.during("exec failed").coded(FAILED);
     execute(&container, &options, &inherited).map_err(failed)
@@ -181,26 +179,26 @@ fn spawn(
         target_pid: container.record.pid,
         process,
         user: "",
+        exact_user: true,
         seccomp: filter.as_ref(),
         stdio,
         cgroup: cgroup.as_ref(),
-        inherited: inherited.count,
+        inherited: &inherited.descriptors,
     };
     Ok(launch::exec(&exec)?)
 }
 
-/// The container's cgroup, or one below it. runc's `CONTROLLER:PATH` is for v1 and differs by hierarchy.
+/// The container's cgroup, or one below it: `PATH`, or runc's `CONTROLLER[,CONTROLLER]:PATH` on v1.
 fn cgroup(container: &Container, below: Option<&str>) -> Result<Option<Cgroup>> {
-    let own = container.record.cgroup.as_deref();
-    let Some(below) = below.filter(|below| !matches!(*below, "" | "/")) else {
-        return container.cgroup().step(|| "open the container's cgroup".into());
-    };
+    let own = container.cgroup().step(|| "open the container's cgroup".into())?;
+    let Some(below) = below.filter(|below| !matches!(*below, "" | "/")) else { return Ok(own) };
     let own = own.ok_or_else(|| Error::new("--cgroup: the container has no cgroup of its own"))?;
-    if below.contains(':') {
-        return Err(Error::new(format!("--cgroup {below}: controllers one by one are not supported; give a path")));
+    let (controllers, path) = below.rsplit_once(':').unwrap_or(("", below));
+    if path.split('/').any(|part| part == "..") {
+        return Err(Error::new(format!("--cgroup {below}: `..` components are not allowed")));
     }
-    let path = format!("{own}/{}", below.trim_matches('/'));
-    Cgroup::open(&path).map(Some).step(|| format!("--cgroup {below}"))
+    let controllers: Vec<&str> = controllers.split(',').filter(|name| !name.is_empty()).collect();
+    own.below(path, &controllers).map(Some).step(|| format!("--cgroup {below}"))
 }
 
 /// The process from its file, or the container's own with what the flags change.

@@ -12,9 +12,9 @@ use crate::error::Step;
 use crate::record::Store;
 use crate::{Error, Result};
 
-pub(super) const HELP: &str = "Usage: kill [FLAGS] ID [SIGNAL]
-
+pub(super) const HELP: &str = "\
   -a, --all               to all processes of the container
+  -r, --regex             to all containers whose id the regular expression matches
 ";
 
 const TERM: i32 = 15;
@@ -22,10 +22,11 @@ const KILL: i32 = 9;
 
 pub(super) fn run(call: Call<'_>) -> Result<u8> {
     let mut parser = Parser::from_args(call.words);
-    let (mut all, mut words) = (false, Vec::new());
+    let (mut all, mut regex, mut words) = (false, false, Vec::new());
     while let Some(argument) = parser.next().map_err(bad)? {
         match argument {
             Arg::Long("all") | Arg::Short('a') => all = switch(&mut parser)?,
+            Arg::Long("regex") | Arg::Short('r') => regex = switch(&mut parser)?,
             Arg::Value(word) if words.len() < 2 => words.push(word.string().map_err(bad)?),
             other => return Err(unexpected(other)),
         }
@@ -36,8 +37,9 @@ pub(super) fn run(call: Call<'_>) -> Result<u8> {
         None => TERM,
         Some(word) => linux::signal::number(&word).ok_or_else(|| Error::new(format!("unknown signal {word:?}")))?,
     };
-    let container = Container::open(&Store::new(&call.globals.root), &id)?;
-    send(&container, signal, all)?;
+    let store = Store::new(&call.globals.root);
+    let ids = if regex { store.matching(&id)? } else { vec![id] };
+    ids.iter().try_for_each(|id| send(&Container::open(&store, id)?, signal, all))?;
     Ok(0)
 }
 

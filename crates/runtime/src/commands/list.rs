@@ -10,8 +10,7 @@ use crate::error::Step;
 use crate::record::Store;
 use crate::{Error, Result, tabular};
 
-pub(super) const HELP: &str = "Usage: list [FLAGS]
-
+pub(super) const HELP: &str = "\
   -f, --format FORMAT     table or json
   -q, --quiet             only the ids
 ";

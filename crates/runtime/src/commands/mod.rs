@@ -101,19 +101,21 @@ Global flags:
   --version, --help
 ";
 
+/// The head in crun's form, which scripts look for, and the command's own flags.
 fn command_help(name: &str) -> Result<u8> {
-    let text = match name {
-        "create" => create::HELP,
-        "delete" => delete::HELP,
-        "exec" => exec::HELP,
-        "kill" => kill::HELP,
-        "list" => list::HELP,
-        "ps" => ps::HELP,
-        "run" => run::HELP,
-        "spec" => spec::HELP,
-        "update" => update::HELP,
-        "features" => "Usage: features\n",
-        _ => return print(&format!("Usage: {name} ID\n")).map(|()| 0),
+    let (arguments, flags) = match name {
+        "create" => ("CONTAINER", create::HELP),
+        "delete" => ("CONTAINER", delete::HELP),
+        "exec" => ("CONTAINER cmd", exec::HELP),
+        "kill" => ("CONTAINER [SIGNAL]", kill::HELP),
+        "list" => ("", list::HELP),
+        "ps" => ("CONTAINER [PS OPTIONS]", ps::HELP),
+        "run" => ("CONTAINER", run::HELP),
+        "spec" => ("", spec::HELP),
+        "update" => ("CONTAINER", update::HELP),
+        "features" => ("", ""),
+        _ => ("CONTAINER", ""),
     };
-    print(text).map(|()| 0)
+    let program = crate::program_name();
+    print(&format!("Usage: {program} [OPTION...] {name} {arguments}\n\n{flags}")).map(|()| 0)
 }

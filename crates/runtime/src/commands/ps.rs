@@ -11,8 +11,7 @@ use crate::error::Step;
 use crate::record::Store;
 use crate::{Error, Result};
 
-pub(super) const HELP: &str = "Usage: ps [FLAGS] ID [PS OPTIONS]
-
+pub(super) const HELP: &str = "\
   -f, --format FORMAT     table or json
   what follows the id is given to ps(1); -ef if there is nothing
 ";

@@ -1,5 +1,7 @@
 //! `run`: create and start in one; in the foreground with the process's exit code, or detached.
 
+use std::os::fd::AsFd;
+
 use lexopt::{Arg, Parser};
 
 use super::Call;
@@ -13,8 +15,7 @@ use crate::log::Log;
 use crate::notify::Notify;
 use crate::{Error, Result};
 
-pub(super) const HELP: &str = "Usage: run [FLAGS] ID
-
+pub(super) const HELP: &str = "\
   the flags of create, and:
   -d, --detach            do not wait for the end of the process
   --keep                  do not delete the container when it has ended
@@ -57,6 +58,7 @@ fn go(made: Made, signals: Option<&Signals>, keep: bool, log: &Log) -> Result<u8
         notify.map_or(Ok(()), |notify| notify.forward(created.pid, &created.pidfd))
     });
     if let Err(error) = started {
+        let _ = linux::pidfd::send_signal(created.pidfd.as_fd(), 9);
         let _ = foreground::reap(&created.pidfd);
         remove(container, log);
         return Err(error.during("runtime run failed"));
@@ -71,8 +73,7 @@ fn go(made: Made, signals: Option<&Signals>, keep: bool, log: &Log) -> Result<u8
 
 fn remove(container: Container, log: &Log) {
     match container.destroy() {
-        Ok(None) => {}
-        Ok(Some(warning)) => log.warn(&warning),
+        Ok(warnings) => warnings.iter().for_each(|warning| log.warn(warning)),
         Err(error) => log.warn(&error.text),
     }
 }

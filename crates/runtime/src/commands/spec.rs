@@ -12,8 +12,7 @@ use crate::arguments::{bad, path, switch, unexpected};
 use crate::error::Step;
 use crate::{Error, Result};
 
-pub(super) const HELP: &str = "Usage: spec [FLAGS]
-
+pub(super) const HELP: &str = "\
   -b, --bundle DIR        where config.json is written; the present directory if not given
   --rootless              for a user without privileges
 ";

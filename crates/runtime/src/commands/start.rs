@@ -1,8 +1,7 @@
 //! `start`: lets the program of a created container be executed.
 
-use std::os::fd::AsFd;
-
 use oci_spec::runtime::Spec;
+use sandbox::hooks::Env;
 use sandbox::launch;
 
 use super::Call;
@@ -29,21 +28,25 @@ pub(super) fn run(call: Call<'_>) -> Result<u8> {
     let starter = launch::knock(container.directory.fd(), GATE)?;
     // Before the start: if we are killed in between, the container ends and is stopped, not for ever created.
     container.directory.remove_gate()?;
-    starter.start()?;
-    poststart(&container, &spec)?;
+    let started = starter.start().map_err(|error| (matches!(error, launch::Error::Hook(_)), Error::from(error)));
+    let started = started.and_then(|()| poststart(&container, &spec).map_err(|error| (true, error)));
+    match started {
+        // A hook that fails ends the container's life (runtime-spec, runtime.md "Lifecycle").
+        Err((true, error)) => {
+            container.destroy()?;
+            return Err(error);
+        }
+        Err((false, error)) => return Err(error),
+        Ok(()) => {}
+    }
     if let Some(notify) = notify {
         notify.forward(container.record.pid, &process)?;
     }
     Ok(0)
 }
 
-/// The hooks after the start; one that fails ends the container (runtime-spec 1.3, runtime.md "Lifecycle").
+/// The hooks after the start.
 pub(super) fn poststart(container: &Container, spec: &Spec) -> Result<()> {
     let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.poststart().as_ref());
-    container.about().run("poststart", hooks, "running", container.record.pid).map_err(|error| {
-        if let Some(process) = container.process() {
-            let _ = linux::pidfd::send_signal(process.as_fd(), 9);
-        }
-        Error::new(error)
-    })
+    container.about().run("poststart", hooks, "running", container.record.pid, Env::Callers).map_err(Error::new)
 }

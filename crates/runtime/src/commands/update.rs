@@ -15,8 +15,7 @@ use crate::log::Log;
 use crate::record::Store;
 use crate::{Error, Result};
 
-pub(super) const HELP: &str = "Usage: update [FLAGS] ID
-
+pub(super) const HELP: &str = "\
   -r, --resources FILE    limits as JSON (linux.resources); - is standard input
   --blkio-weight N        --cpu-period N          --cpu-quota N
   --cpu-burst N           --cpu-share N           --cpu-rt-period N

@@ -184,7 +184,8 @@ fn execute(
     let stdio = if terminal { Stdio::Terminal { rows: 24, columns: 80 } } else { fds };
     let (target, target_pid) = (container.pidfd.as_fd(), container.pid);
     let started = Instant::now();
-    let mut created = exec(&Exec { target, target_pid, process, user, seccomp, stdio, cgroup, inherited: 0 })?;
+    let mut created =
+        exec(&Exec { target, target_pid, process, user, seccomp, stdio, cgroup, inherited: &[], exact_user: false })?;
     if rustix::fs::stat("/proc/self/ns/pid").map(|s| s.st_ino).ok()
         != rustix::fs::stat("/proc/self/ns/pid_for_children").map(|s| s.st_ino).ok()
     {

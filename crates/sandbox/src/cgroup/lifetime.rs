@@ -112,8 +112,11 @@ impl Cgroup {
         if left.is_empty() {
             return Ok(());
         }
-        if !self.processes()?.is_empty() {
-            self.kill()?;
+        match self.processes() {
+            Ok(processes) if processes.is_empty() => {}
+            // Its freezer is gone, so nothing is in it there; what is left has only other directories.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            _ => self.kill()?,
         }
         left.into_iter().try_for_each(remove_tree)
     }

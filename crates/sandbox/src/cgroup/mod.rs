@@ -104,6 +104,28 @@ impl Cgroup {
         }
     }
 
+    /// The cgroup `below` this one; on v1, hierarchies that have no such directory stay where they are, and with
+    /// `controllers` all others do too.
+    pub fn below(&self, below: &str, controllers: &[&str]) -> io::Result<Self> {
+        let relative = checked(&format!("/{}", below.trim_matches('/')))?.to_owned();
+        let mut found = false;
+        let mut directory = |own: &Directory| {
+            let path = own.path.join(&relative);
+            let meant = controllers.is_empty() || controllers.iter().any(|controller| own.hierarchy.has(controller));
+            let there = meant && path.is_dir();
+            found |= there;
+            Directory { hierarchy: own.hierarchy.clone(), path: if there { path } else { own.path.clone() } }
+        };
+        let directories = self.directories.iter().map(&mut directory).collect();
+        match found {
+            true => Ok(Cgroup { version: self.version, directories, unified: None }),
+            false => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("there is no cgroup {below} below the container's"),
+            )),
+        }
+    }
+
     fn locate(path: &str) -> io::Result<Self> {
         let relative = checked(path)?;
         let layout = layout::layout()?;

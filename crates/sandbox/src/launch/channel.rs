@@ -138,6 +138,7 @@ pub(super) fn fail(socket: &OwnedFd, error: &Error) {
         Error::CommandNotFound(text) => (b'N', text),
         Error::NotExecutable(text) => (b'X', text),
         Error::Invalid(text) => (b'I', text),
+        Error::Hook(text) => (b'H', text),
         Error::Step(text) => (b'S', text),
     };
     let mut message = vec![kind];
@@ -166,6 +167,7 @@ pub(super) fn receive(socket: &OwnedFd) -> Result<Report, Error> {
         (b'N', ..) => Err(Error::CommandNotFound(text())),
         (b'X', ..) => Err(Error::NotExecutable(text())),
         (b'I', ..) => Err(Error::Invalid(text())),
+        (b'H', ..) => Err(Error::Hook(text())),
         (b'S', ..) => Err(Error::Step(text())),
         _ => Err(Error::Step("malformed message from the child".into())),
     }

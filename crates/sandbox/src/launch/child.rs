@@ -19,6 +19,7 @@ use super::terminal::{self, Terminal};
 use super::users::Identity;
 use super::{Error, Rootfs, Stdio, channel, init, privileges, users};
 use crate::cgroup::Entry;
+use crate::hooks::Env;
 use crate::seccomp;
 
 /// Body of the child; its result is an exit code that nobody sees but after an error.
@@ -96,7 +97,11 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     set_clocks(plan, socket)?;
     let root = build_root(plan, socket)?;
     let terminal = open_terminal(plan, &root)?;
-    let identity = users::resolve(&root, plan.launch.user, plan.launch.groups, plan.process.user())?;
+    let identity = match plan.launch.extras.about {
+        // An OCI runtime takes the numbers as they are.
+        Some(_) => users::exactly(&root, plan.process.user())?,
+        None => users::resolve(&root, plan.launch.user, plan.launch.groups, plan.process.user())?,
+    };
     let program = Program::new(plan.process, identity.home.as_deref())?;
     place::make_workdir(&root, plan.process.cwd())?;
     if plan.launch.spec.root().as_ref().and_then(|root| root.readonly()) == Some(true) {
@@ -107,6 +112,10 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     take_streams(&plan.launch.stdio, terminal.as_ref(), &identity)?;
     let filter = privileges::drop_to(plan.process, &identity, plan.launch.seccomp)?;
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    if plan.launch.extras.gate.is_some() {
+        // Who only starts it may come much later: say now what can be said.
+        program.check()?;
+    }
     close_but_inherited(plan.launch.extras.inherited)?;
     channel::ready(socket, identity.uid, identity.gid, terminal.map(|terminal| terminal.master))?;
     match (channel::wait_go_or_leave(socket), &plan.launch.extras.gate) {
@@ -120,10 +129,11 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
 }
 
 /// Descriptors that the program is not to have: all but its streams and those of its caller that it inherits.
-pub(super) fn close_but_inherited(inherited: u32) -> Result<(), Error> {
-    let first = i32::try_from(inherited).ok().and_then(|inherited| inherited.checked_add(3));
-    let first = first.ok_or_else(|| Error::Invalid(format!("{inherited} descriptors cannot be inherited")))?;
-    linux::process::close_on_exec_from(first).step(|| "close descriptors".into())
+pub(super) fn close_but_inherited(inherited: &[i32]) -> Result<(), Error> {
+    linux::process::close_on_exec_from(3).step(|| "close descriptors".into())?;
+    inherited.iter().try_for_each(|number| {
+        linux::process::keep_on_exec(*number).step(|| format!("let the program inherit descriptor {number}"))
+    })
 }
 
 /// The container has been started.
@@ -133,7 +143,7 @@ fn become_program(
     filter: Option<&seccomp::Program>,
     socket: &OwnedFd,
 ) -> Result<(), Error> {
-    plan.run_hooks("startContainer", Hooks::start_container, "created", own_pid())?;
+    plan.run_hooks("startContainer", Hooks::start_container, "created", own_pid(), Env::Empty)?;
     if plan.launch.init {
         privileges::load(filter)?;
         init::run(plan.title.as_ref(), || guarded(socket, || Err(program.execute())))?;
@@ -193,6 +203,9 @@ fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
         };
         place::place(&root, mount, &made.ok_or_else(missing)?)?;
     }
+    if plan.keeps_dev() {
+        place::link_devices(&root)?;
+    }
     for (device, node) in plan.single_devices.iter().zip(parents) {
         match plan.rootless {
             true => place::place_node(&root, device, &node)?,
@@ -202,7 +215,7 @@ fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
     hide(plan, covers, &root)?;
     if waits {
         channel::ask_for_hooks(socket)?;
-        plan.run_hooks("createContainer", Hooks::create_container, "creating", own_pid())?;
+        plan.run_hooks("createContainer", Hooks::create_container, "creating", own_pid(), Env::Empty)?;
         place::enter_root(&tree, true, plan.launch.extras.no_pivot)?;
     }
     place::propagate(&root, plan.linux.rootfs_propagation().as_deref())?;

@@ -37,7 +37,7 @@ const DEFAULTS: [(&str, u32, u32); 6] = [
 ];
 
 /// Links that programs expect.
-const LINKS: [(&str, &str); 6] = [
+pub(super) const LINKS: [(&str, &str); 6] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
@@ -51,6 +51,10 @@ pub(super) fn plan(devices: &[LinuxDevice]) -> Result<Vec<Device>, Error> {
     let mut all: Vec<Device> = DEFAULTS.iter().map(default).collect();
     for device in devices {
         let device = from_oci(device)?;
+        // Always that of the container's own devpts, whatever is asked for (as in runc).
+        if device.path == Path::new("/dev/ptmx") {
+            continue;
+        }
         all.retain(|other| other.path != device.path);
         all.push(device);
     }
@@ -103,11 +107,17 @@ pub(super) fn tree(
         }
     }
     for (name, target) in LINKS {
-        symlinkat(target, &tree, name).step(|| format!("make link /dev/{name}"))?;
+        match symlinkat(target, &tree, name) {
+            Err(Errno::EXIST) => {} // a configured device
+            other => other.step(|| format!("make link /dev/{name}"))?,
+        }
     }
     if terminal {
         let mode = Mode::from_raw_mode(0o600);
-        mknodat(&tree, "console", FileType::RegularFile, mode, 0).step(|| "make /dev/console".into())?;
+        match mknodat(&tree, "console", FileType::RegularFile, mode, 0) {
+            Err(Errno::EXIST) => {} // a configured device, which the terminal covers
+            other => other.step(|| "make /dev/console".into())?,
+        }
     }
     map_owners(&tree, map)?;
     Ok(tree)

@@ -93,7 +93,10 @@ fn become_process(exec: &Exec<'_>, socket: &OwnedFd) -> Result<(), Error> {
         Stdio::Terminal { rows, columns } => Some(terminal::open(&root, rows, columns)?),
         Stdio::Fds(_) => None,
     };
-    let identity = users::resolve(&root, exec.user, &[], exec.process.user())?;
+    let identity = match exec.exact_user {
+        true => users::exactly(&root, exec.process.user())?,
+        false => users::resolve(&root, exec.user, &[], exec.process.user())?,
+    };
     let program = Program::new(exec.process, identity.home.as_deref())?;
     place::check_workdir(exec.process.cwd())?;
     drop(root);

@@ -65,10 +65,11 @@ pub struct Launch<'a> {
 pub struct Extras<'a> {
     /// Where the container waits for its start once its maker has [left](Created::leave) it.
     pub gate: Option<Gate>,
-    /// What the configuration's hooks are told. Without it, a configuration with hooks is refused.
+    /// What the configuration's hooks are told. Without it, a configuration with hooks is refused. With it, the numbers of
+    /// `process.user` are taken as they are, `user` and `groups` notwithstanding.
     pub about: Option<&'a About>,
-    /// How many of the caller's descriptors from 3 on the program inherits. They must all be open.
-    pub inherited: u32,
+    /// The caller's descriptors that the program inherits.
+    pub inherited: &'a [i32],
     /// Put the new root over the old one instead of `pivot_root`, which is impossible on an initial ramfs.
     pub no_pivot: bool,
     /// Stay in the caller's session keyring.
@@ -141,6 +142,9 @@ pub enum Error {
     /// The configuration is malformed or contradictory; the text names the field.
     #[error("{0}")]
     Invalid(String),
+    /// A hook failed: the container's life ends as if it were deleted (runtime-spec, runtime.md "Lifecycle").
+    #[error("{0}")]
+    Hook(String),
     /// A step failed: the text names step, arguments and cause.
     #[error("{0}")]
     Step(String),
@@ -176,14 +180,16 @@ pub struct Exec<'a> {
     pub process: &'a Process,
     /// `user[:group]` still to be looked up in the container; empty: `process.user`.
     pub user: &'a str,
+    /// Take the numbers of `process.user` as they are, `user` notwithstanding: no group is added.
+    pub exact_user: bool,
     /// The filter to load last, if any.
     pub seccomp: Option<&'a seccomp::Program>,
     /// Standard streams.
     pub stdio: Stdio<'a>,
     /// The container's cgroup, in which the process starts.
     pub cgroup: Option<&'a cgroup::Cgroup>,
-    /// How many of the caller's descriptors from 3 on the program inherits. They must all be open.
-    pub inherited: u32,
+    /// The caller's descriptors that the program inherits.
+    pub inherited: &'a [i32],
 }
 
 /// Runs one more process; returns once its program has been executed.

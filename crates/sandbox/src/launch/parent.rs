@@ -21,7 +21,7 @@ use super::place::Covers;
 use super::step::Step;
 use super::{Created, Error, Held, Launch, Rootfs, Stdio, binds, child, overlay};
 use crate::cgroup::Entry;
-use crate::hooks;
+use crate::hooks::{self, Env};
 
 /// The configuration, checked, and everything that both halves work from.
 pub(super) struct Plan<'a> {
@@ -65,6 +65,11 @@ impl<'a> Plan<'a> {
         1 + Covers::COUNT + mounts + self.single_devices.len()
     }
 
+    /// Whether the image's own `/dev` is the container's.
+    pub(super) fn keeps_dev(&self) -> bool {
+        !self.mounts.iter().any(|mount| mount.destination == Path::new("/dev"))
+    }
+
     /// Whether hooks are to run between the mounts and the change of the root.
     pub(super) fn has_hooks_before_pivot(&self) -> bool {
         let some = |hooks: &Option<Vec<Hook>>| hooks.as_ref().is_some_and(|hooks| !hooks.is_empty());
@@ -81,9 +86,10 @@ impl<'a> Plan<'a> {
         list: fn(&Hooks) -> &Option<Vec<Hook>>,
         status: &str,
         pid: i32,
+        env: Env,
     ) -> Result<(), Error> {
         let (Some(hooks), Some(about)) = (self.launch.spec.hooks(), self.launch.extras.about) else { return Ok(()) };
-        about.run(kind, list(hooks).as_ref(), status, pid).map_err(Error::Step)
+        about.run(kind, list(hooks).as_ref(), status, pid, env).map_err(Error::Hook)
     }
 
     /// Where the root file system is on the host.
@@ -132,13 +138,17 @@ fn unsupported(launch: &Launch<'_>, linux: &Linux, process: &Process) -> Result<
     }
 }
 
-/// The devices on our `/dev` and those that are elsewhere (or everything that is configured, if `/dev` is not ours).
+/// The devices on our `/dev` and those that are elsewhere. If `/dev` is somebody else's, what is configured is shown there;
+/// if nothing is mounted there, the image's own `/dev` gets the default devices too.
 fn devices(linux: &Linux, mounts: &[Mount], rootless: bool) -> Result<(Vec<Device>, Vec<Device>), Error> {
     let all = devices::plan(linux.devices().as_deref().unwrap_or_default())?;
     match mounts.iter().any(|mount| mount.source == Source::Devices) {
         true if rootless => Ok((Vec::new(), all)),
         true => Ok(all.into_iter().partition(|device| device.path.starts_with("/dev"))),
-        false => Ok((Vec::new(), all.into_iter().filter(|device| !device.is_default()).collect())),
+        false if mounts.iter().any(|mount| mount.destination == Path::new("/dev")) => {
+            Ok((Vec::new(), all.into_iter().filter(|device| !device.is_default()).collect()))
+        }
+        false => Ok((Vec::new(), all)),
     }
 }
 
@@ -196,9 +206,15 @@ fn clone(plan: &Plan<'_>, control: &OwnedFd, childs: &OwnedFd) -> Result<Child, 
         Some(_) => Kinds::default(),
         None => namespaces.new.without(later(plan)),
     };
+    // Beside v1 hierarchies, a service manager looks at the unified one. The engine's monitor is in the right place there
+    // itself; an OCI runtime is its caller's.
+    let unified = match plan.launch.cgroup.filter(|_| plan.launch.extras.about.is_some()) {
+        Some(cgroup) => cgroup.unified_entry().step(|| "make the unified cgroup".into())?,
+        None => None,
+    };
     let cgroup = match &plan.entry {
         Some(Entry::V2(directory)) => Some(directory.as_fd()),
-        _ => None,
+        _ => unified.as_ref().map(AsFd::as_fd),
     };
     Clone { namespaces: kinds, cgroup, sibling: false }
         .spawn(|| child::run(plan, control, childs))
@@ -284,8 +300,8 @@ fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child, held: &mut Held) -> 
     channel::send_fds(control, &prepare(plan, map.as_ref(), held)?)?;
     if plan.has_hooks_before_pivot() {
         let Report::Hooks = channel::receive(control)? else { return Err(ended(child)) };
-        plan.run_hooks("prestart", prestart, "creating", child.pid)?;
-        plan.run_hooks("createRuntime", Hooks::create_runtime, "creating", child.pid)?;
+        plan.run_hooks("prestart", prestart, "creating", child.pid, Env::Callers)?;
+        plan.run_hooks("createRuntime", Hooks::create_runtime, "creating", child.pid, Env::Callers)?;
         channel::done(control)?;
     }
     match channel::receive(control)? {

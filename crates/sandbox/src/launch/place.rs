@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
 use super::binds::filesystem;
-use super::devices::{Device, SINGLE};
+use super::devices::{self, Device, SINGLE};
 use super::mounts::{Mount, Source};
 use super::options::Options;
 use super::root::{DIRECTORY_MODE, Root, is_directory};
@@ -199,6 +199,19 @@ pub(super) fn place_node(root: &Root, device: &Device, node: &OwnedFd) -> Result
     let what = || format!("mount device {}", device.path.display());
     let target = root.make_file(&device.path).step(what)?;
     attach(node, target).step(what)
+}
+
+/// The links that programs expect, in the image's own `/dev`. That must be a directory: a link would lead devices
+/// elsewhere (CVE-2026-41579).
+pub(super) fn link_devices(root: &Root) -> Result<(), Error> {
+    let directory = ordinary_directory(root, Path::new("/dev"), "devices")?;
+    for (name, target) in devices::LINKS {
+        match rustix::fs::symlinkat(target, &directory, name) {
+            Err(Errno::EXIST) => {}
+            other => other.step(|| format!("make link /dev/{name}"))?,
+        }
+    }
+    Ok(())
 }
 
 /// The mount point of a kernel file system must be what it seems: an image with `/proc` as a link is refused.

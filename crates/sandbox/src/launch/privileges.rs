@@ -142,8 +142,8 @@ fn enter_workdir(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// (effective, permitted, inheritable), ambient, bounding. Inheritable is always empty (CVE-2022-24769): so ambient can
-/// only hold what the configuration puts in both, and without that stays empty.
+/// (effective, permitted, inheritable), ambient, bounding. What is in none of the configuration's sets is not given, least
+/// of all as inheritable (CVE-2022-24769); ambient can only hold what is permitted and inheritable.
 fn capabilities(configured: Option<&LinuxCapabilities>) -> (CapabilitySets, CapabilitySet, CapabilitySet) {
     let none = CapabilitySet::empty();
     let Some(configured) = configured else {
@@ -154,7 +154,7 @@ fn capabilities(configured: Option<&LinuxCapabilities>) -> (CapabilitySets, Capa
     let sets = CapabilitySets {
         effective: set(configured.effective()),
         permitted: set(configured.permitted()),
-        inheritable: set(configured.inheritable()) & ambient,
+        inheritable: set(configured.inheritable()),
     };
     (sets, ambient & sets.inheritable, set(configured.bounding()))
 }

@@ -58,6 +58,17 @@ impl Program {
         }
     }
 
+    /// Whether there is something to execute at all; whether it can be executed, only the attempt shows.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let path = self.find()?;
+        let denied = |errno: rustix::io::Errno| self.explain(&path, errno.into());
+        rustix::fs::stat(&path).map_err(denied)?;
+        if is_directory(&path) {
+            return Err(denied(rustix::io::Errno::ACCESS));
+        }
+        rustix::fs::accessat(CWD, &path, Access::EXEC_OK, AtFlags::EACCESS).map_err(denied)
+    }
+
     /// The file to execute: a name with a slash as it is, else the first executable file of that name on PATH.
     fn find(&self) -> Result<PathBuf, Error> {
         if self.name.contains('/') {

@@ -45,6 +45,13 @@ struct Group {
     members: Vec<String>,
 }
 
+/// The numbers of the configuration and no other group; only the home directory is looked up.
+pub(super) fn exactly(root: &Root, user: &User) -> Result<Identity, Error> {
+    let home = find_account(root, |account| account.uid == user.uid())?.map(|account| account.home);
+    let groups = user.additional_gids().clone().unwrap_or_default();
+    Ok(Identity { uid: user.uid(), gid: user.gid(), groups, home })
+}
+
 /// Resolves `user` (empty: the configuration's `default`), and `groups` in addition.
 pub(super) fn resolve(root: &Root, user: &str, groups: &[String], default: &User) -> Result<Identity, Error> {
     let mut identity = match user {
