@@ -20,7 +20,7 @@ use crate::globals::{CgroupManager, Globals};
 use crate::inherited::Inherited;
 use crate::notify::Notify;
 use crate::record::{Directory, GATE, Record, Store};
-use crate::{Error, Result, pidfile, resources, validate};
+use crate::{Error, Result, mappings, pidfile, resources, validate};
 
 /// The flags that `create` and `run` share.
 #[derive(Debug)]
@@ -64,6 +64,9 @@ pub(crate) fn create(globals: &Globals, options: &Options, id: &str, gate: bool,
     let inherited = Inherited::find(options.preserve_fds);
     let mut bundle = Bundle::load(&options.bundle, options.config.as_deref())?;
     validate::check(&bundle.spec)?;
+    if globals.entered {
+        mappings::translate(&mut bundle.spec)?;
+    }
     let process = bundle.spec.process().clone().ok_or_else(|| Error::new("process: missing from the configuration"))?;
     let terminal = process.terminal().unwrap_or(false);
     check_terminal(terminal, options, foreground)?;

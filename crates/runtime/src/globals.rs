@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use lexopt::{Arg, Parser};
+use linux::namespace::is_rootless;
 
 use crate::arguments::{bad, boolean, path, switch, text};
 use crate::log::Log;
@@ -18,7 +19,12 @@ pub(crate) struct Globals {
     pub(crate) cgroups: CgroupManager,
     /// Without privileges over the host: what the kernel refuses is left out where that is possible.
     pub(crate) rootless: bool,
+    /// We are in namespaces of our own making: ids in configurations are those outside of them.
+    pub(crate) entered: bool,
 }
+
+/// Tells the protected copy of ourselves (see `seal`) that [`Globals::entered`] holds.
+pub(crate) const ENTERED: &str = "KISTE_RUNTIME_ENTERED";
 
 /// Who makes cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +78,11 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>, log: &mut Log) -> Res
                 let words = parser.raw_args().map_err(bad)?.collect();
                 let rootless = rootless.unwrap_or_else(is_rootless);
                 let root = absolute(root.unwrap_or_else(default_root))?;
-                return Ok(Start::Command(Globals { root, cgroups, rootless }, name, words));
+                return Ok(Start::Command(
+                    Globals { root, cgroups, rootless, entered: std::env::var_os(ENTERED).is_some() },
+                    name,
+                    words,
+                ));
             }
             other => return Err(bad(other.unexpected())),
         }
@@ -125,15 +135,6 @@ fn manager(word: &str) -> Result<CgroupManager> {
 
 fn rootless_word(word: &str) -> Result<Option<bool>> {
     if word == "auto" { Ok(None) } else { boolean(word).map(Some) }
-}
-
-/// Not root, or root of a user namespace that is not the host's.
-fn is_rootless() -> bool {
-    if !rustix::process::geteuid().is_root() {
-        return true;
-    }
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().ne(["0", "0", "4294967295"])
 }
 
 /// Gone after a reboot, as the containers are.

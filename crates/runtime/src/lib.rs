@@ -13,6 +13,7 @@ mod foreground;
 mod globals;
 mod inherited;
 mod log;
+mod mappings;
 mod notify;
 mod pidfile;
 mod record;

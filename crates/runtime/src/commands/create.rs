@@ -1,11 +1,14 @@
 //! `create`: makes a container that waits for its start; and the flags that `run` shares.
 
+use std::path::Path;
+
 use lexopt::{Arg, Parser};
 
 use super::Call;
 use crate::arguments::{bad, number, path, required, switch, take_id, unexpected};
 use crate::create::{self, Options};
 use crate::error::Step;
+use crate::globals::{ENTERED, Globals};
 use crate::{Error, Result};
 
 pub(super) const HELP: &str = "\
@@ -20,7 +23,7 @@ pub(super) const HELP: &str = "\
 ";
 
 pub(super) fn run(call: Call<'_>) -> Result<u8> {
-    seal()?;
+    seal(&call.globals)?;
     let mut parser = Parser::from_args(call.words);
     let (mut options, mut id) = (Options::default(), None);
     while let Some(argument) = parser.next().map_err(bad)? {
@@ -41,8 +44,9 @@ pub(super) fn run(call: Call<'_>) -> Result<u8> {
 
 /// Runs from a descriptor of the binary that no container can write to. Every command that makes processes inside one
 /// does this first.
-pub(super) fn seal() -> Result<()> {
-    sandbox::run_sealed(&[]).step(|| "execute a protected copy of the runtime".into())
+pub(super) fn seal(globals: &Globals) -> Result<()> {
+    let variables: &[(&str, &Path)] = if globals.entered { &[(ENTERED, Path::new("1"))] } else { &[] };
+    sandbox::run_sealed(variables).step(|| "execute a protected copy of the runtime".into())
 }
 
 /// A flag of `create` and `run`.

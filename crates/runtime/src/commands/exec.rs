@@ -65,7 +65,7 @@ struct Options {
 }
 
 pub(super) fn run(call: Call<'_>) -> Result<u8> {
-    seal()?;
+    seal(&call.globals)?;
     let (id, options) = parse(call.words)?;
     let inherited = Inherited::find(options.preserve_fds);
     let container = Container::open(&Store::new(&call.globals.root), &id)?;

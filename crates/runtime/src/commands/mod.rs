@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -17,6 +18,8 @@ mod version;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+
+use sandbox::rootless;
 
 use crate::error::Step;
 use crate::globals::{Globals, Start};
@@ -36,9 +39,10 @@ pub(crate) struct Call<'a> {
 type Command = fn(Call<'_>) -> Result<u8>;
 
 /// Name, what it does, and how.
-const COMMANDS: [(&str, &str, Command); 14] = [
+const COMMANDS: [(&str, &str, Command); 15] = [
     ("create", "create a container", create::run),
     ("delete", "delete any resources held by the container", delete::run),
+    ("events", "display figures of a container and that it ran out of memory", events::run),
     ("exec", "execute a new process inside the container", exec::run),
     ("features", "show the enabled features", features::run),
     ("kill", "send a signal to the container's init process", kill::run),
@@ -66,10 +70,23 @@ pub(crate) fn run(start: Start, log: &Log) -> Result<u8> {
             if words.iter().take_while(|word| *word != "--").any(|word| word == "--help") {
                 return command_help(&name);
             }
+            let mut globals = globals;
+            if !matches!(name.as_str(), "spec" | "features") {
+                enter_own_namespaces(&mut globals)?;
+            }
             log.debug(|| format!("{name}: state root {}", globals.root.display()));
             command(Call { globals, words, log })
         }
     }
+}
+
+/// An ordinary user is root in namespaces of their own, for every command that has to do with containers.
+fn enter_own_namespaces(globals: &mut Globals) -> Result<()> {
+    globals.entered |= !rustix::process::geteuid().is_root();
+    rootless::enter(&globals.root).map_err(|error| match error.hint {
+        Some(hint) => Error::new(format!("{}: {}; hint: {hint}", error.step, error.cause)),
+        None => Error::new(format!("{}: {}", error.step, error.cause)),
+    })
 }
 
 /// Writes to standard output.
@@ -106,6 +123,7 @@ fn command_help(name: &str) -> Result<u8> {
     let (arguments, flags) = match name {
         "create" => ("CONTAINER", create::HELP),
         "delete" => ("CONTAINER", delete::HELP),
+        "events" => ("CONTAINER", events::HELP),
         "exec" => ("CONTAINER cmd", exec::HELP),
         "kill" => ("CONTAINER [SIGNAL]", kill::HELP),
         "list" => ("", list::HELP),

@@ -23,7 +23,7 @@ pub(super) const HELP: &str = "\
 ";
 
 pub(super) fn run(call: Call<'_>) -> Result<u8> {
-    seal()?;
+    seal(&call.globals)?;
     let mut parser = Parser::from_args(call.words);
     let (mut options, mut id) = (Options::default(), None);
     let (mut detach, mut keep, mut subreaper) = (false, false, true);

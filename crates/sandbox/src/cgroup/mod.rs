@@ -7,6 +7,7 @@ mod files;
 mod layout;
 mod lifetime;
 mod own;
+mod stats;
 mod usage;
 mod v1;
 mod v2;
@@ -20,6 +21,7 @@ use oci_spec::runtime::LinuxResources;
 
 use layout::Hierarchy;
 pub use own::{is_available, own_part};
+pub use stats::Stats;
 pub use usage::Usage;
 
 /// One container's cgroup: a directory on v2, one per hierarchy on v1.
