@@ -103,3 +103,37 @@ fn containers_do_not_notice_the_end_of_the_server() {
     api.ok(&["stop", "web"]);
     assert_eq!(api.ok(&["wait", "web"]), "5");
 }
+
+#[test]
+fn a_container_becomes_an_image() {
+    let env = Env::with_busybox();
+    let api = Api::start(&env);
+    api.ok(&["run", "--name", "web", "busybox", "sh", "-c", "echo x >/new; rm /bin/ls"]);
+    assert_eq!(api.ok(&["diff", "web"]), "C /bin\nD /bin/ls\nA /new");
+    let id = api.ok(&["commit", "-m", "why", "-c", "CMD [\"cat\", \"/new\"]", "web", "made:1"]);
+    assert_eq!(api.ok(&["inspect", "-f", "{{.Id}} {{.Comment}}", "made:1"]), format!("{id} why"));
+    assert_eq!(api.ok(&["run", "--rm", "made:1"]), "x");
+    assert!(api.ok(&["history", "made:1"]).contains("why"));
+    let archive = env.path("tree.tar");
+    api.ok(&["export", "-o", archive.to_str().unwrap(), "web"]);
+    let imported = api.docker_with_input(&["import", "-", "flat:1"], &std::fs::read(archive).unwrap());
+    assert!(imported.ok().starts_with("sha256:"), "{imported:#?}");
+    assert_eq!(api.ok(&["run", "--rm", "flat:1", "cat", "/new"]), "x");
+    api.ok(&["rmi", "made:1", "flat:1"]);
+    api.ok(&["rm", "web"]);
+}
+
+#[test]
+fn what_a_container_uses_is_measured() {
+    let env = Env::with_busybox();
+    let api = Api::start(&env);
+    api.ok(&["run", "-d", "--name", "web", "--pids-limit", "50", "busybox", "sleep", "1000"]);
+    let line = api.ok(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "web"]);
+    assert_eq!(line, "web 1");
+    let sample = api.get("/containers/web/stats?stream=0&one-shot=1").json();
+    assert_eq!(sample["pids_stats"]["limit"], 50);
+    assert!(sample["cpu_stats"]["system_cpu_usage"].as_u64().unwrap() > 0);
+    assert_eq!(sample["precpu_stats"]["cpu_usage"]["total_usage"], 0);
+    api.ok(&["kill", "web"]);
+    assert_eq!(api.get("/containers/web/stats?stream=0").json()["memory_stats"], serde_json::json!({}));
+}

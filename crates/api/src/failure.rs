@@ -54,11 +54,8 @@ impl From<engine::Error> for Failure {
             ErrorKind::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let message = match error.hint {
-            Some(hint) => format!("{} ({hint})", error.message),
-            None => error.message,
-        };
-        Failure { status, message }
+        // Hints speak of our own command line, which is not what the client uses.
+        Failure { status, message: error.message }
     }
 }
 

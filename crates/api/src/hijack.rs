@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use crate::descriptor::{Descriptor, Watched, hung_up};
+use crate::lenient::Begun;
 use crate::reply::{Body, Reply, status};
 use crate::request::Request;
 use crate::version::Version;
@@ -69,8 +70,11 @@ pub(crate) fn plain(body: Body) -> Reply {
 
 /// The connection behind an upgrade, and what the client sent too early.
 pub(crate) fn connection(upgraded: Upgraded) -> io::Result<(UnixStream, Vec<u8>)> {
-    let parts = upgraded.downcast::<TokioIo<UnixStream>>().map_err(|_| io::Error::other("not a socket of ours"))?;
-    Ok((parts.io.into_inner(), parts.read_buf.to_vec()))
+    let parts = upgraded.downcast::<TokioIo<Begun>>().map_err(|_| io::Error::other("not a connection of ours"))?;
+    let (stream, mut early) = parts.io.into_inner().into_parts();
+    // What the library has read comes before what it has not.
+    early.splice(0..0, parts.read_buf);
+    Ok((stream, early))
 }
 
 /// Moves bytes until the process has ended and everything is written, the client has gone, or it detaches.

@@ -1,6 +1,7 @@
 //! Answers: documents, bare statuses, and bodies that come bit by bit over a bounded channel, so that a slow reader holds
 //! up its own request and nothing else.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -23,13 +24,13 @@ pub(crate) type Reply = Response<Body>;
 pub(crate) enum Body {
     /// All of it; taken when it is sent.
     Whole(Bytes),
-    /// What a [`Writer`] gives.
-    Parts(mpsc::Receiver<Bytes>),
+    /// What a [`Writer`] gives. An error breaks the connection off, so that nobody takes a half for the whole.
+    Parts(mpsc::Receiver<io::Result<Bytes>>),
 }
 
 /// The writing end of a body.
 #[derive(Clone)]
-pub(crate) struct Writer(mpsc::Sender<Bytes>);
+pub(crate) struct Writer(mpsc::Sender<io::Result<Bytes>>);
 
 /// The reader of a body has gone.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Body {
 impl Writer {
     /// Writes a part; waits for a slow reader.
     pub(crate) async fn write(&self, part: impl Into<Bytes>) -> Result<(), Gone> {
-        self.0.send(part.into()).await.map_err(|_| Gone)
+        self.0.send(Ok(part.into())).await.map_err(|_| Gone)
     }
 
     /// Writes one document and a line feed.
@@ -56,7 +57,12 @@ impl Writer {
 
     /// The same on a thread that may block.
     pub(crate) fn write_blocking(&self, part: impl Into<Bytes>) -> Result<(), Gone> {
-        self.0.blocking_send(part.into()).map_err(|_| Gone)
+        self.0.blocking_send(Ok(part.into())).map_err(|_| Gone)
+    }
+
+    /// Breaks the answer off.
+    pub(crate) async fn break_off(&self) {
+        drop(self.0.send(Err(io::ErrorKind::BrokenPipe.into())).await);
     }
 
     /// Comes back when the reader has gone.
@@ -65,28 +71,28 @@ impl Writer {
     }
 }
 
-impl std::io::Write for Writer {
+impl io::Write for Writer {
     /// For verbs that write archives, on a thread that may block.
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_blocking(Bytes::copy_from_slice(bytes))
-            .map_err(|Gone| std::io::Error::from(std::io::ErrorKind::BrokenPipe))?;
+            .map_err(|Gone| io::Error::from(io::ErrorKind::BrokenPipe))?;
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = io::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
             Body::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Body::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Body::Parts(receiver) => receiver.poll_recv(context).map(|part| part.map(|part| Ok(Frame::data(part)))),
+            Body::Parts(receiver) => receiver.poll_recv(context).map(|part| part.map(|part| part.map(Frame::data))),
         }
     }
 

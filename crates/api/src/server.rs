@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 
 use crate::failure::Failure;
+use crate::lenient::Begun;
 use crate::reply::{self, Reply};
 use crate::request::Request;
 use crate::{Served, router, version};
@@ -23,6 +24,7 @@ const HEAD_WITHIN: Duration = Duration::from_secs(300);
 
 /// Serves one connection until it ends.
 pub(crate) async fn connection(stream: UnixStream, served: Arc<Served>) {
+    let Ok(Ok(begun)) = tokio::time::timeout(HEAD_WITHIN, Begun::read(stream)).await else { return };
     let service = service_fn(move |request| {
         let served = served.clone();
         async move { Ok::<Reply, Infallible>(answer(request, served).await) }
@@ -32,7 +34,7 @@ pub(crate) async fn connection(stream: UnixStream, served: Arc<Served>) {
         .title_case_headers(true)
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(begun), service)
         .with_upgrades();
     // A client that goes in the middle of something is nobody's fault.
     drop(serving.await);

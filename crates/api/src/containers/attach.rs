@@ -151,7 +151,7 @@ async fn replay(socket: &mut UnixStream, wanted: &Wanted, id: &str, served: &Ser
     let Body::Parts(mut parts) = body else { return Ok(()) };
     let reading = async move { logs::send(tail, look, &writer, served).await };
     let writing = async {
-        while let Some(part) = parts.recv().await {
+        while let Some(Ok(part)) = parts.recv().await {
             socket.write_all(&part).await?;
         }
         Ok::<(), io::Error>(())

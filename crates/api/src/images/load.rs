@@ -9,11 +9,11 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::pull::stream;
 use crate::Served;
 use crate::failure::{Failure, Result};
 use crate::reply::Reply;
 use crate::request::Request;
+use crate::stream;
 
 /// Parts of a body that are read ahead.
 const AHEAD: usize = 4;
@@ -62,7 +62,7 @@ impl Read for Upload {
 pub(super) async fn load(request: Request, served: &Arc<Served>) -> Result<Reply> {
     let platform = request.text("platform").map(str::to_owned);
     let mut upload = Upload::new(request.into_body());
-    stream(served, move |engine, tell| {
+    stream::documents(served, move |engine, tell| {
         for line in engine.load(&mut upload, platform.as_deref())? {
             tell(json!({ "stream": format!("{line}\n") }));
         }

@@ -1,11 +1,11 @@
 //! The endpoints that list, show, name and remove images.
 
-use engine::{ImageRow, RemovedImage};
+use engine::{HistoryRow, ImageRow, RemovedImage};
 use serde_json::{Value, json};
 
 use crate::Served;
 use crate::failure::{Failure, Result};
-use crate::registry::access;
+use crate::registry::{access, platform};
 use crate::reply::{self, Reply};
 use crate::request::Request;
 use crate::version::Version;
@@ -44,8 +44,20 @@ pub(super) async fn inspect(name: &str, served: &Served) -> Result<Reply> {
 }
 
 /// How it was made.
-pub(super) async fn history(_name: &str, _served: &Served) -> Result<Reply> {
-    Err(Failure::not_implemented("histories cannot be shown yet"))
+pub(super) async fn history(name: &str, request: &Request, served: &Served) -> Result<Reply> {
+    let (name, platform) = (name.to_owned(), platform(request)?);
+    let rows = served.engines.run(move |engine| engine.history(&name, platform.as_deref())).await?;
+    let document = |row: &HistoryRow| {
+        json!({
+            "Comment": row.comment,
+            "Created": row.created,
+            "CreatedBy": row.created_by,
+            "Id": row.id,
+            "Size": row.size,
+            "Tags": Some(&row.tags).filter(|tags| !tags.is_empty()),
+        })
+    };
+    reply::ok(&rows.iter().map(document).collect::<Vec<_>>())
 }
 
 /// Gives it one more name.

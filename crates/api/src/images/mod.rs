@@ -1,5 +1,6 @@
 //! The endpoints below `/images`, and those that make images of other things.
 
+mod commit;
 mod load;
 mod look;
 mod pull;
@@ -14,6 +15,8 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::router::not_found;
 
+pub(crate) use commit::commit;
+
 /// Answers a request below `/images`. Names have slashes.
 pub(crate) async fn route(method: &Method, path: &[&str], request: Request, served: &Arc<Served>) -> Result<Reply> {
     match (method, path) {
@@ -22,7 +25,7 @@ pub(crate) async fn route(method: &Method, path: &[&str], request: Request, serv
         (&Method::GET, ["get"]) => load::save(request.all("names"), &request, served).await,
         (&Method::GET, [name @ .., "get"]) => load::save(vec![name.join("/")], &request, served).await,
         (&Method::GET, [name @ .., "json"]) => look::inspect(&name.join("/"), served).await,
-        (&Method::GET, [name @ .., "history"]) => look::history(&name.join("/"), served).await,
+        (&Method::GET, [name @ .., "history"]) => look::history(&name.join("/"), &request, served).await,
         (&Method::POST, ["create"]) => pull::create(request, served).await,
         (&Method::POST, ["load"]) => load::load(request, served).await,
         (&Method::POST, ["prune"]) => look::prune(&request, served).await,
@@ -31,11 +34,6 @@ pub(crate) async fn route(method: &Method, path: &[&str], request: Request, serv
         (&Method::DELETE, name) if !name.is_empty() => look::remove(&name.join("/"), &request, served).await,
         _ => Err(not_found()),
     }
-}
-
-/// `POST /commit`.
-pub(crate) async fn commit(_request: &mut Request, _served: &Served) -> Result<Reply> {
-    Err(Failure::not_implemented("containers cannot be committed yet"))
 }
 
 /// `GET /distribution/{name}/json`.

@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use engine::{PullProgress, PullRequest, PushRequest};
-use hyper::StatusCode;
+use engine::{ImportRequest, PullProgress, PullRequest, PushRequest};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
+use super::load::Upload;
 use crate::Served;
 use crate::failure::{Failure, Result};
 use crate::registry::{access, platform};
-use crate::reply::{self, Body, Reply, Writer};
+use crate::reply::Reply;
 use crate::request::Request;
+use crate::stream::documents as stream;
 
 /// Pulls (`fromImage`) or imports (`fromSrc`).
 pub(super) async fn create(request: Request, served: &Arc<Served>) -> Result<Reply> {
@@ -25,7 +25,33 @@ pub(super) async fn create(request: Request, served: &Arc<Served>) -> Result<Rep
         };
         return pull(wanted, served).await;
     }
-    Err(Failure::not_implemented("images cannot be imported yet"))
+    import(request, served).await
+}
+
+/// Makes an image of a file system archive: the body's (`fromSrc=-`).
+async fn import(request: Request, served: &Arc<Served>) -> Result<Reply> {
+    match request.text("fromSrc") {
+        Some("-") => {}
+        Some(_) => {
+            return Err(Failure::not_implemented(
+                "archives are imported from the request's body only, not from addresses",
+            ));
+        }
+        None => return Err(Failure::bad_request("nothing to do: neither fromImage nor fromSrc is given")),
+    }
+    let wanted = ImportRequest {
+        reference: request.text("repo").map(|repository| with_tag(repository, request.text("tag"))),
+        changes: request.all("changes"),
+        message: request.text("message").unwrap_or_default().to_owned(),
+        platform: request.text("platform").map(str::to_owned),
+    };
+    let mut upload = Upload::new(request.into_body());
+    stream(served, move |engine, tell| {
+        let id = engine.import(&mut upload, &wanted)?;
+        tell(json!({ "status": id }));
+        Ok(())
+    })
+    .await
 }
 
 fn with_tag(image: &str, tag: Option<&str>) -> String {
@@ -43,50 +69,6 @@ fn has_tag(image: &str) -> bool {
 
 async fn pull(wanted: PullRequest, served: &Arc<Served>) -> Result<Reply> {
     stream(served, move |engine, tell| engine.pull(&wanted, &mut |progress| tell(document(&progress))).map(drop)).await
-}
-
-/// Runs something long and streams what it tells.
-pub(super) async fn stream(
-    served: &Arc<Served>,
-    work: impl FnOnce(&engine::Engine, &mut dyn FnMut(Value)) -> engine::Result<()> + Send + 'static,
-) -> Result<Reply> {
-    let (writer, body) = Body::parts();
-    let (first, begun) = oneshot::channel::<Result<()>>();
-    let engines = served.engines.clone();
-    tokio::spawn(async move {
-        let mut first = Some(first);
-        let last = writer.clone();
-        let outcome = engines
-            .run(move |engine| {
-                let told = work(engine, &mut |document| {
-                    if let Some(first) = first.take() {
-                        drop(first.send(Ok(())));
-                    }
-                    // A client that has gone does not stop what it began.
-                    drop(line(&writer, &document));
-                });
-                Ok((told, first))
-            })
-            .await;
-        match outcome {
-            Ok((Err(error), Some(first))) => drop(first.send(Err(error.into()))),
-            Ok((Err(error), None)) => drop(last.line(&in_band(&error.message)).await),
-            Ok((Ok(()), Some(first))) => drop(first.send(Ok(()))),
-            Ok((Ok(()), None)) => {}
-            Err(failure) => drop(last.line(&in_band(&failure.message)).await),
-        }
-    });
-    begun.await.map_err(|_| Failure::internal("the request was abandoned"))??;
-    Ok(reply::with_type(StatusCode::OK, "application/json", body))
-}
-
-fn line(writer: &Writer, document: &Value) -> Result<(), reply::Gone> {
-    writer.write_blocking(format!("{document}\r\n"))
-}
-
-/// What goes wrong after the first document.
-fn in_band(message: &str) -> Value {
-    json!({ "errorDetail": { "message": message }, "error": message })
 }
 
 /// Docker's progress document.

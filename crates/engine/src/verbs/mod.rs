@@ -17,6 +17,7 @@ mod list;
 mod logs;
 mod registries;
 mod remove;
+mod sample;
 mod start;
 mod stats;
 mod top;

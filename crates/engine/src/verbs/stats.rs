@@ -66,7 +66,7 @@ impl Engine {
 }
 
 /// CPU time of all processors together, idle time included, in nanoseconds (first line of proc_stat(5)).
-fn system_cpu() -> u64 {
+pub(super) fn system_cpu() -> u64 {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = stat.lines().next().unwrap_or("");
     // Guest time (the fields after the eighth) is counted in the user time already.
@@ -74,7 +74,7 @@ fn system_cpu() -> u64 {
     ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second())
 }
 
-fn host_memory() -> u64 {
+pub(super) fn host_memory() -> u64 {
     let info = rustix::system::sysinfo();
     (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
 }
