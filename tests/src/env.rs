@@ -171,6 +171,11 @@ impl Env {
         leaks::processes_with_argument(self.directory.path(), "monitor")
     }
 
+    /// Takes the mounts of layers away, as a reboot does.
+    pub fn unmount_layers(&self) {
+        leaks::unmount_below(&self.state().join("layers"));
+    }
+
     /// Removes all containers and volumes, then says what is left behind.
     pub fn remains(&self) -> Vec<String> {
         if self.root().exists() {

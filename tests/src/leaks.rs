@@ -32,11 +32,17 @@ pub(crate) fn processes(directory: &Path) -> Vec<String> {
         let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
         if command.contains(&*text) && pid != std::process::id() {
             found.push(format!("process {pid}: {command}"));
-        } else if let Some(line) = String::from_utf8_lossy(&read("mountinfo")).lines().find(|l| l.contains(&*text)) {
+        } else if let Some(line) = String::from_utf8_lossy(&read("mountinfo")).lines().find(|l| is_left(l, &text)) {
             found.push(format!("mount seen by process {pid} ({command}): {line}"));
         }
     }
     found
+}
+
+/// Whether a mount should be gone by now. Layers stay mounted until their image goes or the machine reboots.
+fn is_left(line: &str, directory: &str) -> bool {
+    let layers = format!("{directory}/state/layers/");
+    line.contains(directory) && !line.split(' ').nth(4).is_some_and(|point| point.starts_with(&layers))
 }
 
 /// Processes that were started with the directory's path and this argument.
@@ -85,6 +91,11 @@ pub(crate) fn clean(directory: &Path, cgroup: &str) {
     for top in hierarchies(cgroup) {
         remove_cgroup(&top);
     }
+    unmount_below(directory);
+}
+
+/// Unmounts what is mounted below a directory.
+pub(crate) fn unmount_below(directory: &Path) {
     let text = directory.to_string_lossy();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     for point in

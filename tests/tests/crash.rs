@@ -197,6 +197,10 @@ fn after_a_reboot_nothing_runs_and_nothing_is_lost() {
     let pid = env.pid("cc");
     kill_monitors(&env);
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    wait_until("the process is gone", Duration::from_secs(5), || {
+        (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+    });
+    env.unmount_layers();
     std::fs::remove_dir_all(env.state()).unwrap();
     wait_until("it is known to have ended", Duration::from_secs(5), || (env.status("cc") == "exited").then_some(()));
     env.ok(&["start", "cc"]);

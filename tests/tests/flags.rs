@@ -18,12 +18,12 @@ fn shared_memory_as_asked() {
     assert_eq!(env.sh(&["--shm-size", "2m"], size), "2048");
     env.detached(&["--name", "donor", "--ipc", "shareable", "--shm-size", "3m"], "sleep 60");
     assert_eq!(env.sh(&["--ipc", "container:donor"], size), "3072", "the donor's size holds for all");
-    assert_eq!(mounts_below(&env.state()), 1);
+    assert_eq!(mounts_below(&env.state().join("containers")), 1);
     env.sh(&["--ipc", "container:donor"], "echo old > /dev/shm/x");
     env.ok(&["restart", "-t", "0", "donor"]);
     assert_eq!(env.ok(&["exec", "donor", "ls", "/dev/shm"]), "", "each run has a new one");
     env.ok(&["stop", "-t", "0", "donor"]);
-    assert_eq!(mounts_below(&env.state()), 0);
+    assert_eq!(mounts_below(&env.state().join("containers")), 0);
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub(crate) fn prepare(root: &Path) -> Result<PathBuf> {
     publish(&directory.join("busybox-oci.tar"), || Ok(archive::busybox().oci()))?;
     publish(&directory.join("debian.tar"), || debian(&directory))?;
     clients(&root.join("target/test-clients"))?;
+    erofs_utils(&root.join("target/erofs-utils"))?;
     Ok(directory)
 }
 
@@ -57,6 +58,21 @@ fn debian(directory: &Path) -> Result<Vec<u8>> {
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let image = Image::new("debian:test", vec![layer], json!({"Cmd": ["bash"], "Env": [path]}));
     Ok(image.docker())
+}
+
+/// erofs-utils with all that they need, unpacked and not installed: those of older Debian releases know no blocks of 512
+/// bytes.
+fn erofs_utils(directory: &Path) -> Result {
+    if directory.join("usr/bin/fsck.erofs").exists() {
+        return Ok(());
+    }
+    println!("making {}", directory.display());
+    let new = directory.with_extension("new");
+    if new.exists() {
+        at("remove", &new, fs::remove_dir_all(&new))?;
+    }
+    bootstrap("extract", "erofs-utils", &new)?;
+    at("publish", directory, fs::rename(&new, directory))
 }
 
 /// Makes a Debian root (a directory, or a tar archive if it is called so) with mmdebstrap(1).

@@ -67,6 +67,11 @@ impl Paths {
         self.state.join("containers").join(id)
     }
 
+    /// Where layers are mounted.
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.state.join("layers")
+    }
+
     /// The database.
     pub fn database(&self) -> PathBuf {
         self.root.join("kiste.db")
@@ -124,7 +129,7 @@ impl Engine {
 
     /// The image store of this root.
     pub(crate) fn images(&self) -> image::Store {
-        image::Store::new(&self.paths.root)
+        image::Store::new(&self.paths.root).mounting_below(&self.paths.layers())
     }
 
     /// Reads records. `work` must not call `read`, `write` or `with_records` again.

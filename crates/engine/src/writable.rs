@@ -25,7 +25,7 @@ impl Engine {
         let path = self.paths().container(&container.id).join("upper");
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let upper = openat(CWD, &path, flags, Mode::empty()).step(|| format!("open {}", path.display()))?;
-        Ok(Writable { upper, lower: View::open(&image.layers)? })
+        Ok(Writable { upper, lower: View::open(&self.images().mount(&image)?)? })
     }
 }
 

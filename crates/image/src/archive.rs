@@ -8,7 +8,7 @@ use crate::archive_docker as docker;
 use crate::archive_oci as oci;
 use crate::error::{Error, Result};
 use crate::inflate::{Compression, inflate};
-use crate::layer::{self, NewLayer};
+use crate::layer::NewLayer;
 use crate::load::Candidate;
 use crate::platform::Platform;
 use crate::staging::Staging;
@@ -213,7 +213,7 @@ fn file(
     let mut whole = Cursor::new(start).chain(rest);
     let empty_tar = got == 512 && start.iter().all(|&byte| byte == 0);
     if is_header(start) || empty_tar || Compression::of(start) != Compression::None {
-        return match layer::receive(whole, &staging.path()) {
+        return match staging.receive(whole) {
             Ok(layer) => Ok(Member::Layer(Box::new(layer))),
             Err(Error::Untrusted(why)) => Ok(Member::Bad(why)),
             Err(error) => Err(error),

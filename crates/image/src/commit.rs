@@ -11,7 +11,7 @@ use crate::layer::NewLayer;
 use crate::reference::Reference;
 use crate::staging::{NewImage, Staging};
 use crate::store::{Image, known_layers};
-use crate::{Digest, Store, changes, config, layer};
+use crate::{Digest, Store, changes, config};
 
 /// What an image is made of besides its layer.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,7 @@ impl Store {
     where
         W: FnOnce(&mut dyn Write) -> Result<()> + Send,
     {
-        if parent.host {
+        if parent.directory.is_some() {
             return Err(Error::Invalid(
                 "a container of a `host:` image cannot be committed: its layer is no image's".into(),
             ));
@@ -86,7 +86,7 @@ fn written(staging: &Staging<'_>, write: impl FnOnce(&mut dyn Write) -> Result<(
             write(&mut writer)?;
             writer.flush().step(|| "write the layer".into())
         });
-        let received = layer::receive(reader, &staging.path());
+        let received = staging.receive(reader);
         let written =
             written.join().unwrap_or_else(|_| Err("the writing thread died").step(|| "write the layer".into()));
         match (received, written) {

@@ -29,10 +29,10 @@ pub(crate) fn image(directory: &str) -> Result<Image> {
         config_json,
         repo_tags: vec![format!("{PREFIX}{}", root.display())],
         repo_digests: Vec::new(),
-        layers: vec![root],
+        layers: Vec::new(),
         size: 0,
         created: 0,
-        host: true,
+        directory: Some(root),
     })
 }
 
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn the_machines_tree() {
         let image = image("/").unwrap();
-        assert!(image.host && image.layers == [PathBuf::from("/")]);
+        assert_eq!(image.directory, Some(PathBuf::from("/")));
         assert_eq!(image.id, super::image("//").unwrap().id);
         for bad in ["", "etc", "/etc/passwd", "/no/such/directory"] {
             assert!(super::image(bad).unwrap_err().to_string().contains("absolute directory"), "{bad}");

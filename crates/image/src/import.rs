@@ -9,7 +9,7 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::staging::{NewImage, Staging};
 use crate::store::known_layers;
-use crate::{Digest, Store, changes, config, layer};
+use crate::{Digest, Store, changes, config};
 
 impl Store {
     /// Makes an image of one archive, compressed or not; its id. `changes` are Dockerfile instructions, `message`
@@ -28,7 +28,7 @@ impl Store {
         let mut inner = Map::new();
         changes.iter().try_for_each(|change| changes::apply(&mut inner, change))?;
         let staging = Staging::begin(self, records)?;
-        let layer = layer::receive(input, &staging.path())?;
+        let layer = staging.receive(input)?;
         let config = describe(&platform, inner, message, &layer.diff_id);
         let parsed = config::parse(&config, "the new image's configuration")?;
         let image = NewImage {

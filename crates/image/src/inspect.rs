@@ -1,5 +1,7 @@
 //! Docker's `ImageInspect` document (API 1.47, graph-driver store), made from an image.
 
+use std::path::PathBuf;
+
 use records::rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 
@@ -24,7 +26,7 @@ impl Store {
             "Architecture": text("architecture"),
             "Os": text("os"),
             "Size": image.size,
-            "GraphDriver": {"Data": graph_driver(&image), "Name": "overlay2"},
+            "GraphDriver": {"Data": graph_driver(self.directories(&image)), "Name": "overlay2"},
             "RootFS": {"Type": "layers", "Layers": raw.pointer("/rootfs/diff_ids").cloned().unwrap_or_else(|| json!([]))},
             "Metadata": {"LastTagTime": self.last_tag_time(connection, &image)?},
             "Config": with_defaults(raw.get("config")),
@@ -59,8 +61,8 @@ fn with_defaults(config: Option<&Value>) -> Value {
 }
 
 /// The layers as overlay directories, topmost first.
-fn graph_driver(image: &Image) -> Value {
-    let mut paths = image.layers.iter().map(|path| path.to_string_lossy().into_owned());
+fn graph_driver(directories: Vec<PathBuf>) -> Value {
+    let mut paths = directories.iter().map(|path| path.to_string_lossy().into_owned());
     let Some(upper) = paths.next() else { return json!({}) };
     let lower: Vec<String> = paths.collect();
     let mut data = json!({"UpperDir": upper});

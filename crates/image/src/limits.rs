@@ -37,3 +37,11 @@ pub(crate) const INFLATED_RATIO: u64 = 200;
 pub(crate) const FREE_RESERVE: u64 = 64 << 20;
 /// Memory that an xz decoder may take; `xz -9` needs 65 MiB.
 pub(crate) const XZ_MEMORY: u64 = 256 << 20;
+/// Bytes of names, attributes and maps of sparse files that one layer's index may keep in memory.
+pub(crate) const INDEX_MEMORY: usize = 512 << 20;
+/// Bytes of an index beyond those of its archives: no honest layer needs any, scattered sparse files do.
+pub(crate) const INDEX_FLOOR: u64 = 16 << 20;
+/// Entries in the block map of one sparse file.
+pub(crate) const SPARSE_CHUNKS: u64 = 16_384;
+/// Layers of an image beyond which they are merged into one index.
+pub(crate) const STACKED: usize = 8;

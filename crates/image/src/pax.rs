@@ -2,6 +2,7 @@
 //! only the length says where a record ends.
 
 use crate::error::{Error, Result};
+use crate::sparse;
 
 /// What the records say that we heed.
 #[derive(Default, Debug)]
@@ -13,6 +14,7 @@ pub(crate) struct Records {
     pub(crate) gid: Option<u64>,
     pub(crate) mtime: Option<(i64, u32)>,
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) sparse: sparse::Records,
 }
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
@@ -30,9 +32,7 @@ pub(crate) fn parse(mut bytes: &[u8]) -> Result<Records> {
             b"uid" => records.uid = Some(number(key, value)?),
             b"gid" => records.gid = Some(number(key, value)?),
             b"mtime" => records.mtime = time(value),
-            _ if key.starts_with(b"GNU.sparse.") => {
-                return Err(Error::untrusted("archive has a sparse file in PAX format, which is not supported"));
-            }
+            _ if key.starts_with(sparse::PREFIX) => records.sparse.add(&key[sparse::PREFIX.len()..], value)?,
             _ => {
                 if let Some(name) = key.strip_prefix(XATTR) {
                     records.xattrs.push((name.to_vec(), value.to_vec()));
@@ -52,7 +52,7 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     (equals > 0).then_some((&record[..equals], &record[equals + 1..], &bytes[length..]))
 }
 
-fn decimal(text: &[u8]) -> Option<u64> {
+pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     if !text.iter().all(u8::is_ascii_digit) {
         return None;
     }

@@ -4,18 +4,21 @@
 
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use records::rusqlite::Transaction;
+use records::rusqlite::{Connection, Transaction};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::Digest;
+use crate::driver::Driver;
 use crate::error::{Result, Step};
-use crate::layer::NewLayer;
+use crate::layer::{self, ARCHIVE, INDEX, NewLayer};
+use crate::remove::chain_ids;
 use crate::store::{Store, set_name};
+use crate::{Digest, deep, limits};
 
 const MARK: &str = "image-";
 
@@ -24,6 +27,7 @@ pub(crate) struct Staging<'s> {
     store: &'s Store,
     directory: PathBuf,
     next: AtomicU64,
+    driver: Driver,
     _lock: File,
 }
 
@@ -48,7 +52,13 @@ impl<'s> Staging<'s> {
         let lock = lock_shared(store)?;
         let directory = unique(&tmp);
         make_directory(&directory)?;
-        Ok(Staging { store, directory, next: AtomicU64::new(0), _lock: lock })
+        let driver = store.choose_driver(&directory)?.driver;
+        Ok(Staging { store, directory, next: AtomicU64::new(0), driver, _lock: lock })
+    }
+
+    /// Takes a layer's stream, to its end; nothing is published yet.
+    pub(crate) fn receive(&self, stream: impl Read) -> Result<NewLayer> {
+        layer::receive(stream, &self.path(), self.driver)
     }
 
     /// A fresh path in the operation's directory.
@@ -64,12 +74,8 @@ impl<'s> Staging<'s> {
         images: &[NewImage],
     ) -> Result<()> {
         let blobs = self.stage_blobs(images)?;
-        if layers.is_empty() {
-            blobs.iter().try_for_each(|(_, path)| sync(path))?;
-        } else {
-            let root = File::open(&self.directory).step(|| format!("open {}", self.directory.display()))?;
-            rustix::fs::syncfs(&root).step(|| "write the image to the disk".into())?;
-        }
+        blobs.iter().try_for_each(|(_, path)| sync(path))?;
+        self.sync_layers(layers)?;
         let layer_parent = self.store.root.join("layers/sha256");
         let blob_parent = self.store.root.join("content/blobs/sha256");
         make_directory(&layer_parent)?;
@@ -85,6 +91,19 @@ impl<'s> Staging<'s> {
         }
         records.set_durability(records::Durability::Power)?;
         records.write(|transaction| record(transaction, layers, images))
+    }
+
+    /// An archive and its index are two files; what is unpacked is everywhere on the file system.
+    fn sync_layers(&self, layers: &[NewLayer]) -> Result<()> {
+        for layer in layers.iter().filter(|layer| layer.driver == Driver::Erofs) {
+            [ARCHIVE, INDEX].iter().try_for_each(|name| sync(&layer.home.join(name)))?;
+            sync(&layer.home)?;
+        }
+        if layers.iter().any(|layer| layer.driver == Driver::Directory) {
+            let root = File::open(&self.directory).step(|| format!("open {}", self.directory.display()))?;
+            rustix::fs::syncfs(&root).step(|| "write the image to the disk".into())?;
+        }
+        Ok(())
     }
 
     fn stage_blobs(&self, images: &[NewImage]) -> Result<Vec<(Digest, PathBuf)>> {
@@ -155,16 +174,43 @@ impl Store {
             other => other.step(|| "lock the image store".into())?,
         }
         let (layers, blobs) = records.write(reachable)?;
+        let (merged, mounts) = self.used_mounts(records.read(), &layers)?;
+        self.unmount_others(&mounts)?;
         let trash = unique(&self.root.join("tmp"));
+        remove_others(&deep::directory(self), &merged, &trash)?;
         remove_others(&self.root.join("layers/sha256"), &layers, &trash)?;
         remove_others(&self.root.join("content/blobs/sha256"), &blobs, &trash)?;
         for entry in std::fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten() {
             if entry.file_name().as_encoded_bytes().starts_with(MARK.as_bytes()) {
                 let path = entry.path();
-                std::fs::remove_dir_all(&path).step(|| format!("remove {}", path.display()))?;
+                let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+                removed.step(|| format!("remove {}", path.display()))?;
             }
         }
         Ok(())
+    }
+}
+
+impl Store {
+    /// File names of the merged indexes that images need, and names of the mounts that they or `layers` may have.
+    fn used_mounts(
+        &self,
+        connection: &Connection,
+        layers: &HashSet<String>,
+    ) -> Result<(HashSet<String>, HashSet<String>)> {
+        let mut query = connection.prepare(
+            "SELECT group_concat(layer, ' ' ORDER BY position) FROM image_layers GROUP BY image HAVING count(*) > ?1",
+        )?;
+        let stacks = query.query_map([limits::STACKED as i64], |row| row.get::<_, String>(0))?;
+        let (mut merged, mut mounts) = (HashSet::new(), layers.clone());
+        for stack in stacks {
+            let stack = stack?.split(' ').map(str::parse).collect::<Result<Vec<Digest>>>()?;
+            if let Some(chain) = chain_ids(&stack).pop() {
+                merged.insert(format!("{}.erofs", chain.hex()));
+                mounts.insert(chain.hex().to_owned());
+            }
+        }
+        Ok((merged, mounts))
     }
 }
 
@@ -243,7 +289,7 @@ fn sync(path: &Path) -> Result<()> {
 }
 
 /// Makes the directory and its parents, for root alone.
-fn make_directory(directory: &Path) -> Result<()> {
+pub(crate) fn make_directory(directory: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory).step(|| format!("make {}", directory.display()))
 }
 
@@ -261,7 +307,7 @@ fn lock_shared(store: &Store) -> Result<File> {
 }
 
 /// A name in `tmp` that no living or dead operation has.
-fn unique(tmp: &Path) -> PathBuf {
+pub(crate) fn unique(tmp: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let time = jiff::Timestamp::now().as_nanosecond();
     tmp.join(format!("{MARK}{}-{}-{time:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))

@@ -9,7 +9,7 @@ use records::rusqlite::{Connection, OptionalExtension, Transaction};
 use crate::error::{Result, Step};
 use crate::platform::Platform;
 use crate::reference::{Reference, is_hex_id};
-use crate::{Digest, config, host};
+use crate::{Digest, Driver, config, host};
 
 pub use crate::error::Error;
 
@@ -58,6 +58,10 @@ pub const SCHEMA: records::Schema = records::Schema {
 /// The image store below one root directory.
 pub struct Store {
     pub(crate) root: PathBuf,
+    /// Where layers are mounted.
+    pub(crate) mounts: PathBuf,
+    /// The driver of new layers, if it was chosen.
+    pub(crate) driver: Option<Driver>,
 }
 
 /// An image, resolved and present.
@@ -69,8 +73,8 @@ pub struct Image {
     pub config: oci_spec::image::ImageConfiguration,
     /// Configuration bytes.
     pub config_json: Vec<u8>,
-    /// Layer directories, topmost first, ready to be overlay's lower directories.
-    pub layers: Vec<PathBuf>,
+    /// DiffIDs of the layers, lowest first. [`Store::mount`] gives their files.
+    pub layers: Vec<Digest>,
     /// `name:tag` names.
     pub repo_tags: Vec<String>,
     /// `name@sha256:…` names.
@@ -79,8 +83,8 @@ pub struct Image {
     pub size: u64,
     /// Seconds since 1970.
     pub created: i64,
-    /// Whether it is the machine's own tree (`host:/…`).
-    pub host: bool,
+    /// The machine's own tree that it is (`host:/…`), if it is one.
+    pub directory: Option<PathBuf>,
 }
 
 impl Image {
@@ -97,7 +101,17 @@ pub type Progress<'a> = dyn FnMut(&str, &str, u64, u64) + 'a;
 impl Store {
     /// The store below `root`; nothing is touched.
     pub fn new(root: &Path) -> Self {
-        Store { root: root.to_owned() }
+        Store { root: root.to_owned(), mounts: root.join("mounts"), driver: None }
+    }
+
+    /// Layers are mounted below `directory` instead, which had better be on a file system that a reboot empties.
+    pub fn mounting_below(self, directory: &Path) -> Self {
+        Store { mounts: directory.to_owned(), ..self }
+    }
+
+    /// New layers get this driver.
+    pub fn storing_as(self, driver: Driver) -> Self {
+        Store { driver: Some(driver), ..self }
     }
 
     /// Finds an image by name, id, id prefix, digest, or `host:/path`.
@@ -147,11 +161,6 @@ impl Store {
         Ok(rows.collect::<Result<Vec<_>, _>>()?)
     }
 
-    /// The directory that a published layer's files are in.
-    pub fn layer_directory(&self, diff_id: &Digest) -> PathBuf {
-        self.layer_home(diff_id).join("fs")
-    }
-
     pub(crate) fn layer_home(&self, diff_id: &Digest) -> PathBuf {
         self.root.join("layers/sha256").join(diff_id.hex())
     }
@@ -176,7 +185,7 @@ impl Store {
         let (created, size) = row.ok_or_else(|| Error::NotFound(id.into()))?;
         let config_json = self.read_blob(&id.parse()?)?;
         let config = config::parse(&config_json, id)?;
-        let layers = config::diff_ids(&config)?.iter().rev().map(|layer| self.layer_directory(layer)).collect();
+        let layers = config::diff_ids(&config)?;
         let (repo_tags, repo_digests) = names(connection, id)?;
         Ok(Image {
             id: id.into(),
@@ -187,7 +196,7 @@ impl Store {
             repo_digests,
             size: size as u64,
             created,
-            host: false,
+            directory: None,
         })
     }
 }

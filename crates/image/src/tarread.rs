@@ -2,12 +2,13 @@
 //! so that no two parts of the program can disagree about where an entry ends (CVE-2025-62518). Header fields are decoded
 //! by the `tar` crate; its entry reader is not used because it reads extended headers of any size into memory.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 
 use tar::{EntryType, Header};
 
 use crate::error::{Error, Result};
-use crate::{limits, pax};
+use crate::{limits, pax, sparse};
 
 const BLOCK: u64 = 512;
 
@@ -53,8 +54,10 @@ pub struct Entry {
     pub device: (u32, u32),
     /// Extended attributes.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Offset and length of each stored piece of a sparse file.
+    /// Offset and length of each stored piece of a sparse file; the pieces are stored one after the other.
     pub(crate) pieces: Option<Vec<(u64, u64)>>,
+    /// Where in the archive the stored content begins.
+    pub(crate) at: u64,
 }
 
 /// A streaming reader. `read` yields the present entry's stored bytes.
@@ -63,6 +66,10 @@ pub struct TarReader<R> {
     left: u64,
     padding: u64,
     count: u64,
+    /// Bytes of the archive that were read.
+    position: u64,
+    /// How to pass over bytes; answers how many there were.
+    pass: fn(&mut R, u64) -> io::Result<u64>,
 }
 
 /// What extension headers said about the next entry.
@@ -76,7 +83,8 @@ struct Extensions {
 impl<R: Read> TarReader<R> {
     /// A reader of this archive.
     pub fn new(input: R) -> Self {
-        TarReader { input, left: 0, padding: 0, count: 0 }
+        let pass = |input: &mut R, bytes| io::copy(&mut input.take(bytes), &mut io::sink());
+        TarReader { input, left: 0, padding: 0, count: 0, position: 0, pass }
     }
 
     /// The stream behind the archive.
@@ -111,7 +119,7 @@ impl<R: Read> TarReader<R> {
         let mut block = [0u8; BLOCK as usize];
         match read_full(&mut self.input, &mut block).map_err(damaged)? {
             0 => return Ok(None),
-            512 => {}
+            512 => self.position += BLOCK,
             _ => return Err(Error::untrusted("archive ends in the middle of a header")),
         }
         if block.iter().all(|&byte| byte == 0) {
@@ -135,15 +143,13 @@ impl<R: Read> TarReader<R> {
         if stored > limits::FILE {
             return Err(Error::untrusted(format!("archive has an entry of {stored} bytes")));
         }
-        let pieces =
-            if header.entry_type() == EntryType::GNUSparse { Some(self.sparse_map(header, stored)?) } else { None };
         self.left = stored;
         self.padding = (BLOCK - stored % BLOCK) % BLOCK;
-        let size = match &pieces {
-            Some(_) => header.as_gnu().ok_or_else(bad_sparse)?.real_size().map_err(damaged)?,
-            None => stored,
-        };
-        let path = pax.path.or(long_path).unwrap_or_else(|| header.path_bytes().into_owned());
+        let sparse = if kind == Kind::File { self.sparse(header, &pax)? } else { None };
+        let size = sparse.as_ref().map_or(stored, |map| map.size);
+        let pieces = sparse.map(|map| map.pieces);
+        let pax_path = pax.sparse.name.filter(|_| pieces.is_some()).or(pax.path);
+        let path = pax_path.or(long_path).unwrap_or_else(|| header.path_bytes().into_owned());
         let link = || header.link_name_bytes().map(|name| name.into_owned()).unwrap_or_default();
         Ok(Entry {
             // Old archives mark a directory by nothing but a final slash.
@@ -158,34 +164,55 @@ impl<R: Read> TarReader<R> {
             device: device(header),
             xattrs: pax.xattrs,
             pieces,
+            at: self.position,
         })
     }
 
-    /// Reads the map of an old-GNU sparse file; `stored` must be the sum of its pieces.
-    fn sparse_map(&mut self, header: &Header, stored: u64) -> Result<Vec<(u64, u64)>> {
-        let gnu = header.as_gnu().ok_or_else(bad_sparse)?;
+    /// The map of a sparse file, in whichever of GNU tar's four formats it is; it fits the stored bytes that follow it.
+    fn sparse(&mut self, header: &Header, pax: &pax::Records) -> Result<Option<sparse::Map>> {
+        let map = if header.entry_type() == EntryType::GNUSparse {
+            self.old_sparse(header)?
+        } else if pax.sparse.has_map_in_content() {
+            self.sparse_content(pax)?
+        } else if let Some(map) = pax.sparse.map()? {
+            map
+        } else {
+            return Ok(None);
+        };
+        map.check(self.left)?;
+        Ok(Some(map))
+    }
+
+    /// Old GNU format: some pieces in the header, more in blocks behind it.
+    fn old_sparse(&mut self, header: &Header) -> Result<sparse::Map> {
+        let gnu = header.as_gnu().ok_or_else(sparse::bad)?;
         let mut pieces = Vec::new();
         add_pieces(&mut pieces, &gnu.sparse)?;
         let mut more = gnu.is_extended();
         while more {
             let mut block = tar::GnuExtSparseHeader::new();
             self.input.read_exact(block.as_mut_bytes()).map_err(damaged)?;
+            self.position += BLOCK;
             add_pieces(&mut pieces, block.sparse())?;
             more = block.is_extended();
         }
-        let real = gnu.real_size().map_err(damaged)?;
-        let mut end = 0;
-        for &(offset, length) in &pieces {
-            let next = offset.checked_add(length).ok_or_else(bad_sparse)?;
-            if offset < end || next > real {
-                return Err(bad_sparse());
+        Ok(sparse::Map { size: gnu.real_size().map_err(damaged)?, pieces })
+    }
+
+    /// PAX format 1.0: the map stands before the content, in decimal lines that fill whole blocks.
+    fn sparse_content(&mut self, pax: &pax::Records) -> Result<sparse::Map> {
+        let mut lines = sparse::Lines::default();
+        let mut block = [0; BLOCK as usize];
+        while !lines.complete()? {
+            if self.left < BLOCK {
+                return Err(sparse::bad());
             }
-            end = next;
+            self.input.read_exact(&mut block).map_err(damaged)?;
+            self.position += BLOCK;
+            self.left -= BLOCK;
+            lines.add(&block)?;
         }
-        if pieces.iter().map(|piece| piece.1).sum::<u64>() != stored {
-            return Err(bad_sparse());
-        }
-        Ok(pieces)
+        Ok(sparse::Map { size: pax.sparse.real_size.ok_or_else(sparse::bad)?, pieces: lines.pieces() })
     }
 
     fn long_name(&mut self, header: &Header) -> Result<Vec<u8>> {
@@ -202,16 +229,29 @@ impl<R: Read> TarReader<R> {
         }
         let mut bytes = vec![0; size as usize];
         self.input.read_exact(&mut bytes).map_err(damaged)?;
+        self.position += size;
         self.skip((BLOCK - size % BLOCK) % BLOCK)?;
         Ok(bytes)
     }
 
     fn skip(&mut self, bytes: u64) -> Result<()> {
-        let skipped = io::copy(&mut (&mut self.input).take(bytes), &mut io::sink()).map_err(damaged)?;
+        let skipped = (self.pass)(&mut self.input, bytes).map_err(damaged)?;
+        self.position += skipped;
         if skipped < bytes {
             return Err(Error::untrusted("archive ends in the middle of an entry"));
         }
         Ok(())
+    }
+}
+
+impl<'f> TarReader<BufReader<&'f File>> {
+    /// Over a complete archive in a file, whose contents are not read to pass over them.
+    pub(crate) fn over_file(file: &'f File) -> Self {
+        let pass = |input: &mut BufReader<&'f File>, bytes| {
+            let distance = i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+            input.seek_relative(distance).map(|()| bytes)
+        };
+        TarReader { pass, ..TarReader::new(BufReader::new(file)) }
     }
 }
 
@@ -223,6 +263,7 @@ impl<R: Read> Read for TarReader<R> {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "archive ends in the middle of an entry"));
         }
         self.left -= got as u64;
+        self.position += got as u64;
         Ok(got)
     }
 }
@@ -260,17 +301,11 @@ pub(crate) fn damaged(error: io::Error) -> Error {
     Error::untrusted(format!("damaged archive: {error}"))
 }
 
-fn bad_sparse() -> Error {
-    Error::untrusted("archive has a sparse file with an impossible map")
-}
-
 fn add_pieces(pieces: &mut Vec<(u64, u64)>, headers: &[tar::GnuSparseHeader]) -> Result<()> {
     for header in headers.iter().filter(|header| !header.is_empty()) {
         pieces.push((header.offset().map_err(damaged)?, header.length().map_err(damaged)?));
     }
-    if pieces.len() > limits::SPARSE {
-        return Err(Error::untrusted(format!("archive has a sparse file of more than {} pieces", limits::SPARSE)));
-    }
+    sparse::check_count(pieces.len())?;
     Ok(())
 }
 

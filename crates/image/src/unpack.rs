@@ -13,17 +13,11 @@ use linux::namespace;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
-use crate::error::{Error, NO_SPACE, Result, Step};
-use crate::limits;
+use crate::error::{Error, Result, Step};
 use crate::tarread::{Entry, Kind, TarReader, damaged};
 use crate::tree::Tree;
-
-const WHITEOUT: &[u8] = b".wh.";
-const WHITEOUT_META: &[u8] = b".wh..wh.";
-const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
-
-/// Bytes and entries between two looks at the free space.
-const CHECK_BYTES: u64 = 64 << 20;
+use crate::whiteout::Mark;
+use crate::{attributes, limits, space};
 
 /// Unpacks the whole archive into `directory`, which must exist and be empty; bytes of its files.
 pub(crate) fn unpack(archive: impl Read, directory: &Path) -> Result<u64> {
@@ -57,7 +51,7 @@ struct Unpacker {
 }
 
 /// Names the entry in an error.
-fn at(entry: &Entry, error: Error) -> Error {
+pub(crate) fn at(entry: &Entry, error: Error) -> Error {
     let name = String::from_utf8_lossy(&entry.path).into_owned();
     let name = if name.len() > 200 { format!("{}…", name.chars().take(200).collect::<String>()) } else { name };
     match error {
@@ -74,8 +68,8 @@ impl Unpacker {
             return self.root(entry);
         };
         let parent = self.tree.parent(&path)?;
-        if name.as_bytes().starts_with(WHITEOUT) {
-            return self.whiteout(&path, &parent, name.as_bytes());
+        if let Some(mark) = Mark::of(name.as_bytes())? {
+            return self.whiteout(&path, &parent, &mark);
         }
         match entry.kind {
             Kind::Directory => self.directory(entry, &path, &parent, name),
@@ -154,7 +148,7 @@ impl Unpacker {
             write(&self.buffer[..got], done).step(|| "write the file".into())?;
             done += got as u64;
             self.size += got as u64;
-            if self.size - self.checked >= CHECK_BYTES {
+            if self.size - self.checked >= space::EVERY {
                 self.check_space()?;
             }
         }
@@ -178,11 +172,9 @@ impl Unpacker {
     }
 
     fn symlink(&mut self, entry: &Entry, parent: &OwnedFd, name: &OsStr) -> Result<()> {
-        if entry.link.is_empty() || entry.link.len() >= limits::PATH || entry.link.contains(&0) {
-            return Err(Error::untrusted("symbolic link with an empty, overlong or malformed target"));
-        }
+        let target = OsStr::from_bytes(attributes::link_target(entry)?);
         self.tree.clear(parent, name)?;
-        fs::symlinkat(OsStr::from_bytes(&entry.link), parent, name).step(|| "create the symbolic link".into())?;
+        fs::symlinkat(target, parent, name).step(|| "create the symbolic link".into())?;
         set_owner_at(parent, name, entry)?;
         set_times_at(parent, name, entry.mtime)
     }
@@ -212,17 +204,12 @@ impl Unpacker {
 
     /// `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` all that they have in the directory. What this layer
     /// itself brings stays visible, wherever it stands in the archive.
-    fn whiteout(&mut self, path: &Path, parent: &OwnedFd, name: &[u8]) -> Result<()> {
-        if name == WHITEOUT_OPAQUE {
-            return set_opaque(&self.tree.open_directory(path.parent().unwrap_or(Path::new(".")))?);
-        }
-        if name.starts_with(WHITEOUT_META) {
-            return Ok(()); // AUFS' own bookkeeping, which Docker ignores too.
-        }
-        let hidden = OsStr::from_bytes(&name[WHITEOUT.len()..]);
-        if matches!(hidden.as_bytes(), b"" | b"." | b"..") {
-            return Err(Error::untrusted("whiteout without a name"));
-        }
+    fn whiteout(&mut self, path: &Path, parent: &OwnedFd, mark: &Mark<'_>) -> Result<()> {
+        let hidden = match mark {
+            Mark::Bookkeeping => return Ok(()),
+            Mark::Opaque => return set_opaque(&self.tree.open_directory(path.parent().unwrap_or(Path::new(".")))?),
+            Mark::Hidden(name) => OsStr::from_bytes(name),
+        };
         match self.tree.lookup(parent, hidden)? {
             None => fs::mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0)
                 .step(|| "make the whiteout".into()),
@@ -250,8 +237,8 @@ impl Unpacker {
                     fs::futimens(self.tree.open_directory(&path)?, &times(mtime)).step(|| "set the times".into())?
                 }
                 Some(name) => {
-                    // An entry further on may have replaced it.
-                    if let Some(parent) = self.tree.existing_parent(&path)?
+                    // Entries further on may have replaced it, or what is above it by a link to anywhere.
+                    if let Ok(Some(parent)) = self.tree.existing_parent(&path)
                         && self.tree.lookup(&parent, name)?.is_some()
                     {
                         set_times_at(&parent, name, mtime)?;
@@ -264,18 +251,12 @@ impl Unpacker {
 
     fn check_space(&mut self) -> Result<()> {
         self.checked = self.size;
-        let state = fs::fstatvfs(self.tree.root()).step(|| "look at the free disk space".into())?;
-        let free = state.f_bavail.saturating_mul(state.f_frsize);
-        if free < limits::FREE_RESERVE {
-            let cause = format!("{NO_SPACE}: {} MiB left", free >> 20);
-            return Err(Error::Step { step: "unpack a layer".into(), cause });
-        }
-        Ok(())
+        space::check(self.tree.root())
     }
 }
 
 /// The path within the layer: no `..`, bounded, and a leading slash means the layer's root, as for Docker.
-fn clean(name: &[u8]) -> Result<PathBuf> {
+pub(crate) fn clean(name: &[u8]) -> Result<PathBuf> {
     if name.len() >= limits::PATH {
         return Err(Error::untrusted(format!("path of {} bytes", name.len())));
     }
@@ -302,22 +283,16 @@ fn set_metadata(file: &OwnedFd, entry: &Entry) -> Result<()> {
     let (uid, gid) = (fs::Uid::from_raw(entry.uid), fs::Gid::from_raw(entry.gid));
     owned(fs::fchown(file, Some(uid), Some(gid)), entry)?;
     fs::fchmod(file, Mode::from_raw_mode(entry.mode)).step(|| "set the mode".into())?;
-    for (name, value) in entry.xattrs.iter().filter(|(name, _)| keeps_attribute(name)) {
-        match fs::fsetxattr(file, OsStr::from_bytes(name), value, XattrFlags::empty()) {
+    for (name, value) in attributes::kept(entry)? {
+        match fs::fsetxattr(file, OsStr::from_bytes(&name), &value, XattrFlags::empty()) {
             Ok(()) | Err(Errno::NOTSUP) => {}
             Err(error) => {
-                let name = String::from_utf8_lossy(name);
+                let name = String::from_utf8_lossy(&name);
                 return Err(error).step(|| format!("set the extended attribute {name:?}"));
             }
         }
     }
     Ok(())
-}
-
-/// Attributes that an image may bring. `trusted.overlay.*` and `user.overlay.*` would redirect lookups to other files.
-fn keeps_attribute(name: &[u8]) -> bool {
-    let known = [&b"security.capability"[..], b"system.posix_acl_access", b"system.posix_acl_default"];
-    known.contains(&name) || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
 }
 
 fn set_owner_at(parent: &OwnedFd, name: &OsStr, entry: &Entry) -> Result<()> {

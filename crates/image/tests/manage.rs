@@ -75,7 +75,7 @@ fn conflicts_in_dockers_words() {
     // Forced while in use: the names go, the image stays until nothing needs it.
     let removed = root.store.remove(&mut root.records, short, true, used(false)).unwrap();
     assert!(removed.iter().all(|one| matches!(one, Removed::Untagged(_))) && removed.len() == 2);
-    assert!(root.store.resolve(root.records.read(), &id).unwrap().layers[0].is_dir());
+    assert!(root.top(&id).is_dir());
     assert!(matches!(remove(&mut root, &id, false).unwrap()[0], Removed::Deleted(_)));
 }
 
@@ -85,7 +85,7 @@ fn layers_stay_while_another_image_has_them() {
     let shared = Tar::new().file("f", b"1").finish();
     root.load(&docker_archive(Some("b"), &[shared, Tar::new().file("g", b"2").finish()])).unwrap();
     remove(&mut root, "b", false).unwrap();
-    assert!(root.store.resolve(root.records.read(), "a").unwrap().layers[0].join("f").exists());
+    assert!(root.top("a").join("f").exists());
     assert_eq!(std::fs::read_dir(root.directory.path().join("layers/sha256")).unwrap().count(), 1);
 }
 
@@ -145,8 +145,8 @@ fn a_damaged_store_says_so_and_can_be_cleaned() {
 #[test]
 fn names_that_look_like_the_machines_tree() {
     let mut root = root_with("host:5000/img");
-    assert!(root.store.resolve(root.records.read(), "host:/").unwrap().host);
-    assert!(!root.store.resolve(root.records.read(), "host:5000/img").unwrap().host);
+    assert!(root.store.resolve(root.records.read(), "host:/").unwrap().directory.is_some());
+    assert!(root.store.resolve(root.records.read(), "host:5000/img").unwrap().directory.is_none());
     for bad in ["host:", "host:./x", "host:/no/such/directory"] {
         let error = root.store.resolve(root.records.read(), bad).unwrap_err();
         assert!(error.to_string().contains("absolute directory"), "{error}");

@@ -4,8 +4,10 @@
 pub mod bpf;
 pub mod clone;
 pub mod exec;
+pub mod file;
 pub mod footprint;
 pub mod ids;
+pub mod loop_device;
 pub mod memory;
 pub mod mount;
 pub mod namespace;

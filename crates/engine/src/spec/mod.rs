@@ -64,7 +64,7 @@ impl Engine {
             spec: self.spec(container, &options, &capabilities, &space)?,
             user: config.user.clone(),
             groups: host.group_add.clone().unwrap_or_default(),
-            rootfs: self.rootfs(container, image),
+            rootfs: self.rootfs(container, image)?,
             seccomp: match options.seccomp {
                 Profile::Default => Seccomp::Default,
                 Profile::Unconfined => Seccomp::Unconfined,
@@ -89,25 +89,24 @@ impl Engine {
         self.paths().container(id).join(format!("{id}-json.log"))
     }
 
-    fn rootfs(&self, container: &Container, image: &Image) -> Rootfs {
+    fn rootfs(&self, container: &Container, image: &Image) -> Result<Rootfs> {
         let directory = self.paths().container(&container.id);
-        let hidden = if image.host { self.hidden(&image.layers) } else { Vec::new() };
-        Rootfs::Overlay {
-            lower: image.layers.clone(),
+        let hidden = image.directory.as_ref().map(|base| self.hidden(base)).unwrap_or_default();
+        Ok(Rootfs::Overlay {
+            lower: self.images().mount(image)?,
             upper: directory.join("upper"),
             work: directory.join("work"),
             hidden,
             volatile: container.host.auto_remove,
-        }
+        })
     }
 
     /// Where our own directories would show in a container made of the host's tree.
-    fn hidden(&self, layers: &[PathBuf]) -> Vec<PathBuf> {
-        let Some(base) = layers.first() else { return Vec::new() };
+    fn hidden(&self, base: &Path) -> Vec<PathBuf> {
         let own = [&self.paths().root, &self.paths().state];
-        let real = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let below = |path: PathBuf| path.strip_prefix(real(base)).ok().map(|rest| Path::new("/").join(rest));
-        own.into_iter().map(real).filter_map(below).filter(|path| path != Path::new("/")).collect()
+        own.into_iter().map(|path| real(path)).filter_map(below).filter(|path| path != Path::new("/")).collect()
     }
 
     fn spec(

@@ -180,7 +180,8 @@ fn image(engine: &Engine, record: &MountRecord, space: &Space) -> Result<Mount> 
     let point = &record.point;
     let image = engine.read(|connection| Ok(engine.images().resolve(connection, &point.source)?));
     let image = image.map_err(|error| Error { message: format!("mount {}: {error}", point.destination), ..error })?;
-    if let [layer] = image.layers.as_slice() {
+    let layers = engine.images().mount(&image)?;
+    if let [layer] = layers.as_slice() {
         let mut options = vec!["bind", "rprivate", "ro", "nosuid", "nodev"];
         if space.is_mapped() {
             options.push("idmap");
@@ -193,11 +194,11 @@ fn image(engine: &Engine, record: &MountRecord, space: &Space) -> Result<Mount> 
         return Err(Error::not_implemented(format!(
             "image-subpath of {}, an image of {} layers, is not available",
             point.source,
-            image.layers.len()
+            layers.len()
         ))
         .hinted("mount the whole image"));
     }
-    let lower: Vec<String> = image.layers.iter().map(|layer| format!("lowerdir+={}", layer.display())).collect();
+    let lower: Vec<String> = layers.iter().map(|layer| format!("lowerdir+={}", layer.display())).collect();
     let options: Vec<&str> = ["ro", "nosuid", "nodev"].into_iter().chain(lower.iter().map(String::as_str)).collect();
     Ok(mount("overlay", "overlay", &point.destination, &options))
 }

@@ -63,7 +63,7 @@ impl Engine {
         failpoint::hit("create-directory-made");
         let durability = if container.host.auto_remove { Durability::Process } else { Durability::Power };
         let new_volumes = self.write(durability, |transaction| {
-            if !image.host && !self.images().exists(transaction, &image.id)? {
+            if image.directory.is_none() && !self.images().exists(transaction, &image.id)? {
                 return Err(Error::not_found(format!("No such image: {}", container.image)));
             }
             commit(transaction, &mut container, request.name.is_none(), &resolved.new_volumes)
@@ -146,7 +146,7 @@ impl Engine {
         self.copy_up(container, image, resolved)?;
         let directory = self.paths().container(&container.id);
         made.directory(&directory, 0o700)?;
-        make_writable_layer(&directory, image)?;
+        make_writable_layer(&directory, self.images().mount(image)?.first())?;
         self.write_files(container, &directory)
     }
 
@@ -159,7 +159,7 @@ impl Engine {
                 continue;
             }
             if view.is_none() {
-                view = Some(copy_up::View::open(&image.layers)?);
+                view = Some(copy_up::View::open(&self.images().mount(image)?)?);
             }
             let from = view.as_ref().map(|view| view.directory(&mount.point.destination)).transpose()?.flatten();
             if let Some(from) = from {
@@ -280,12 +280,12 @@ fn free_name(transaction: &records::rusqlite::Transaction<'_>) -> Result<String>
 
 /// The directories that overlay writes to. The upper one is the container's root directory: it takes mode, owner and
 /// times over from the image's.
-fn make_writable_layer(directory: &Path, image: &Image) -> Result<()> {
+fn make_writable_layer(directory: &Path, root: Option<&PathBuf>) -> Result<()> {
     let (upper, work) = (directory.join("upper"), directory.join("work"));
     let made =
         fs::DirBuilder::new().mode(0o755).create(&upper).and_then(|()| fs::DirBuilder::new().mode(0o700).create(&work));
     made.step(|| format!("create {}", upper.display()))?;
-    let Some(root) = image.layers.first() else { return Ok(()) };
+    let Some(root) = root else { return Ok(()) };
     let data = fs::metadata(root).step(|| format!("read {}", root.display()))?;
     std::os::unix::fs::chown(&upper, Some(data.uid()), Some(data.gid()))
         .step(|| format!("chown {}", upper.display()))?;

@@ -22,6 +22,7 @@ impl Engine {
         let count = |status: Status| containers.iter().filter(|row| row.status == status).count();
         let (running, paused) = (count(Status::Running) + count(Status::Restarting), count(Status::Paused));
         let mut info = self.host_info();
+        let storage = self.images().driver()?;
         let counts = json!({
             "Containers": containers.len(),
             "ContainersRunning": running,
@@ -29,6 +30,8 @@ impl Engine {
             "ContainersStopped": containers.len() - running - paused,
             "Images": self.list_images(false, &Default::default())?.len(),
             "Warnings": warnings(),
+            "Driver": storage.driver.to_string(),
+            "DriverStatus": [["Reason", storage.reason], ["Native Overlay Diff", "true"]],
         });
         if let (Value::Object(info), Value::Object(counts)) = (&mut info, counts) {
             info.extend(counts);
@@ -80,8 +83,6 @@ impl Engine {
             "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
             "MemTotal": total_memory(),
             "DockerRootDir": self.root(),
-            "Driver": "overlay",
-            "DriverStatus": [["Layers", "directories under overlayfs"], ["Native Overlay Diff", "true"]],
             "LoggingDriver": "json-file",
             "CgroupDriver": if cgroup::is_available() { "cgroupfs" } else { "none" },
             "CgroupVersion": if is_v2() { "2" } else { "1" },

@@ -89,7 +89,7 @@ impl Engine {
         let container = &view.container;
         let directory = self.paths().container(&container.id);
         // An image that is gone is no reason not to show the rest.
-        let layers = self.image_of(container).map(|image| image.layers).unwrap_or_default();
+        let layers = self.image_of(container).map(|image| self.images().directories(&image)).unwrap_or_default();
         let lower: Vec<String> = layers.iter().map(|layer| layer.display().to_string()).collect();
         let merged = if view.pid() > 0 { format!("/proc/{}/root", view.pid()) } else { String::new() };
         json!({

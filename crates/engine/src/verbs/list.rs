@@ -260,7 +260,7 @@ fn ancestors(engine: &Engine, filters: &Filters<'_>) -> Vec<String> {
         for name in names {
             let Ok(parent) = store.resolve(connection, name) else { continue };
             let children =
-                images.iter().filter(|image| !parent.layers.is_empty() && image.layers.ends_with(&parent.layers));
+                images.iter().filter(|image| !parent.layers.is_empty() && image.layers.starts_with(&parent.layers));
             ids.extend(children.map(|image| image.id.clone()));
             ids.push(parent.id);
         }

@@ -8,7 +8,7 @@ use super::download::{Download, Report, STOPPED, Wanted};
 use super::partial::Partial;
 use super::remote::Remote;
 use crate::error::{Error, Result};
-use crate::layer::{self, NewLayer};
+use crate::layer::NewLayer;
 use crate::staging::Staging;
 use crate::store::Progress;
 
@@ -100,7 +100,7 @@ fn fetch_layer(
 }
 
 fn receive(download: Download<'_>, wanted: &Wanted, staging: &Staging<'_>) -> Result<NewLayer> {
-    let layer = layer::receive(download, &staging.path()).map_err(|error| match error {
+    let layer = staging.receive(download).map_err(|error| match error {
         Error::Untrusted(text) => Error::Untrusted(format!("layer {}: {text}", wanted.blob.short())),
         other => other,
     })?;

@@ -4,7 +4,7 @@
 pub(crate) mod registry;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image::{Access, Digest, Error, Store};
 use records::{Durability, Records};
@@ -28,6 +28,13 @@ impl Root {
         Self::over(in_memory())
     }
 
+    /// With a driver of the test's choice.
+    pub(crate) fn storing_as(driver: image::Driver) -> Self {
+        let mut root = Self::new();
+        root.store = Store::new(root.directory.path()).storing_as(driver);
+        root
+    }
+
     fn over(directory: tempfile::TempDir) -> Self {
         let store = Store::new(directory.path());
         let records = open(directory.path());
@@ -36,6 +43,17 @@ impl Root {
 
     pub(crate) fn load(&mut self, archive: &[u8]) -> Result<Vec<String>, Error> {
         self.store.load(&mut self.records, &mut &archive[..], None)
+    }
+
+    /// An image's read-only directories, mounted, topmost first.
+    pub(crate) fn files(&self, name: &str) -> Vec<PathBuf> {
+        let image = self.store.resolve(self.records.read(), name).unwrap();
+        self.store.mount(&image).unwrap()
+    }
+
+    /// The one of the topmost layer.
+    pub(crate) fn top(&self, name: &str) -> PathBuf {
+        self.files(name).remove(0)
     }
 
     /// Everything below the root but the database and the lock.
@@ -57,6 +75,12 @@ impl Root {
             assert_eq!(left, 0, "left behind in {place}");
         }
         assert!(self.store.list(self.records.read()).unwrap().is_empty());
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        self.store.unmount_all().unwrap();
     }
 }
 

@@ -82,7 +82,8 @@ pub(super) fn read(engine: &Engine, container: &Container) -> Result<Files> {
     // The machine's own tree has no stored id: it is found by its name.
     let name = if container.image.starts_with("host:") { &container.image } else { &container.image_id };
     let image = engine.read(|connection| Ok(engine.images().resolve(connection, name).ok()))?;
-    let (layers, host) = image.map_or_else(Default::default, |image| (image.layers, image.host));
+    let host = image.as_ref().is_some_and(|image| image.directory.is_some());
+    let layers = image.map(|image| engine.images().mount(&image)).transpose()?.unwrap_or_default();
     let upper = engine.paths().container(&container.id).join("upper");
     let mut files = Files { writable: upper.display().to_string(), ..Files::default() };
     files.layers = layers
