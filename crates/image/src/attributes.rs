@@ -4,6 +4,9 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::tarread::Entry;
 
+/// Full names and values.
+pub(crate) type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 const CAPABILITY: &[u8] = b"security.capability";
 const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
 const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
@@ -15,8 +18,8 @@ const NAME: usize = 255;
 const ALL: usize = 192 << 10;
 
 /// The attributes of an entry that are kept, each once, checked as the kernel would when they are set.
-pub(crate) fn kept(entry: &Entry) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut kept: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+pub(crate) fn kept(entry: &Entry) -> Result<Attributes> {
+    let mut kept = Attributes::new();
     for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
         check(name, value)?;
         kept.retain(|(other, _)| other != name);
@@ -67,7 +70,7 @@ fn is_acl(value: &[u8]) -> bool {
 
 /// Permissions and attributes as a file system has them after both were set: an access list rules the permissions, and
 /// one that says no more than they do is not kept (kernel, `posix_acl_update_mode`).
-pub(crate) fn settled(mode: u32, mut attributes: Vec<(Vec<u8>, Vec<u8>)>) -> (u16, Vec<(Vec<u8>, Vec<u8>)>) {
+pub(crate) fn settled(mode: u32, mut attributes: Attributes) -> (u16, Attributes) {
     let Some(index) = attributes.iter().position(|(name, _)| name == ACL_ACCESS) else {
         return (mode as u16, attributes);
     };

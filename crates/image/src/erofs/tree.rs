@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::attributes::Attributes;
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -24,8 +25,7 @@ pub(crate) struct Node {
     pub(crate) gid: u32,
     /// Seconds and nanoseconds since 1970.
     pub(crate) mtime: (i64, u32),
-    /// Full names and values.
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) xattrs: Attributes,
     pub(crate) content: Content,
 }
 
