@@ -19,3 +19,15 @@ pub fn loopback_up() -> io::Result<()> {
     // SAFETY: SIOCSIFFLAGS reads an ifreq.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into()).map(drop)
 }
+
+/// Lets a socket have an address that no device of the network namespace has (`IP_TRANSPARENT`): needs CAP_NET_ADMIN
+/// there.
+pub fn set_transparent(socket: impl std::os::fd::AsFd, v4: bool) -> io::Result<()> {
+    let (level, option) =
+        if v4 { (libc::SOL_IP, libc::IP_TRANSPARENT) } else { (libc::SOL_IPV6, libc::IPV6_TRANSPARENT) };
+    let on: libc::c_int = 1;
+    let (value, size) = ((&raw const on).cast(), size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: `value` points to an int of `size` bytes, which the kernel copies during the call.
+    let result = unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, value, size) };
+    check(result.into()).map(drop)
+}

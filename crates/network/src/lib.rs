@@ -4,3 +4,5 @@
 
 pub mod dns;
 pub mod files;
+mod poll;
+pub mod proxy;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::poll::{Poll, Token};
 use super::socket::Dialer;
 use super::tcp::Asker;
+use super::token::{Poll, Token};
 use super::wire::{self, Query, Verdict, code};
 
 /// Questions under way at a time; who asks more is told that it failed.

@@ -5,10 +5,10 @@
 mod cache;
 mod forward;
 mod names;
-mod poll;
 mod server;
 mod socket;
 mod tcp;
+mod token;
 mod upstream;
 mod wire;
 mod zone;

@@ -9,9 +9,9 @@ use std::time::Instant;
 use super::cache::Cache;
 use super::forward::{Forwards, Outcome};
 use super::names::{self, Names};
-use super::poll::{Poll, Token};
 use super::socket::{Dialer, Sockets};
 use super::tcp::{Asker, Clients};
+use super::token::{Poll, Token};
 use super::upstream::Upstream;
 use super::wire::{self, Query, Refusal, code, kind};
 

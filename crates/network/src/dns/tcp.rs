@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
-use super::poll::{Poll, Token};
+use super::token::{Poll, Token};
 
 /// Connections at a time; the one that has been silent longest makes room for a new one.
 const MOST: usize = 32;
