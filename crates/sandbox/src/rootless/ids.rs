@@ -50,7 +50,7 @@ pub fn needs(user: u32) -> Vec<String> {
 }
 
 /// A program on the search path, or where distributions put it.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/bin", "/bin", "/usr/sbin"].map(PathBuf::from));
     places.filter(|place| place.is_absolute()).map(|place| place.join(program)).find(|path| is_program(path))

@@ -15,11 +15,14 @@ use std::path::Path;
 use linux::namespace::{Kinds, join, unshare};
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-pub use ids::needs;
+pub use ids::{find, needs};
 pub use linux::namespace::is_rootless;
 
 use ids::Ranges;
-use list::List;
+pub use list::List;
+
+/// The list's file in the state directory.
+const MEMBERS: &str = "namespace";
 
 /// Why there is no such namespace for the user.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +58,7 @@ pub fn enter(state: &Path) -> Result<(), Error> {
     }
     own(state)?;
     let here = std::env::current_dir();
-    let mut list = List::lock(state)?;
+    let mut list = List::lock(&state.join(MEMBERS))?;
     if !list.living().any(|pidfd| join(pidfd.as_fd(), Kinds::USER.with(Kinds::MOUNT)).is_ok()) {
         list.clear()?;
         make()?;
@@ -77,7 +80,7 @@ pub fn user() -> u32 {
 /// root of the host.
 pub fn stay(state: &Path) -> Result<(), Error> {
     match is_rootless() {
-        true => List::lock(state)?.add_myself(),
+        true => List::lock(&state.join(MEMBERS))?.add_myself(),
         false => Ok(()),
     }
 }
