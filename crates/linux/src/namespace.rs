@@ -126,6 +126,12 @@ pub fn mounts_of(pidfd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     namespace_of(pidfd, PIDFD_GET_MNT_NAMESPACE)
 }
 
+/// The user namespace in which another one was made (`ioctl_nsfs(2)`, NS_GET_PARENT).
+pub fn parent_of(user_namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const NS_GET_PARENT: libc::c_ulong = 0xb702;
+    namespace_of(user_namespace, NS_GET_PARENT)
+}
+
 fn namespace_of(pidfd: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<OwnedFd> {
     // SAFETY: these ioctls take no argument.
     let fd = check(unsafe { libc::ioctl(pidfd.as_raw_fd(), request, 0) }.into())?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lexopt::{Arg, Parser};
+use sandbox::rootless;
 
 use super::Call;
 use crate::arguments::{bad, number, path, required, switch, take_id, unexpected};
@@ -22,7 +23,8 @@ pub(super) const HELP: &str = "\
   --preserve-fds N        descriptors from 3 on that the process inherits
 ";
 
-pub(super) fn run(call: Call<'_>) -> Result<u8> {
+pub(super) fn run(mut call: Call<'_>) -> Result<u8> {
+    enter(&mut call.globals)?;
     seal(&call.globals)?;
     let mut parser = Parser::from_args(call.words);
     let (mut options, mut id) = (Options::default(), None);
@@ -40,6 +42,18 @@ pub(super) fn run(call: Call<'_>) -> Result<u8> {
         .map_err(|error| error.during("runtime create failed"))?;
     made.created.leave()?;
     Ok(0)
+}
+
+/// Makes an ordinary user root in namespaces of their own.
+pub(super) fn enter(globals: &mut Globals) -> Result<()> {
+    globals.entered |= !rustix::process::geteuid().is_root();
+    rootless::enter(&globals.root).map_err(hinted)
+}
+
+/// The error of user namespaces with what to do about it.
+pub(super) fn hinted(error: rootless::Error) -> Error {
+    let hint = error.hint.as_ref().map_or(String::new(), |hint| format!("; hint: {hint}"));
+    Error::new(format!("{error}{hint}"))
 }
 
 /// Runs from a descriptor of the binary that no container can write to. Every command that makes processes inside one

@@ -7,9 +7,10 @@ use lexopt::{Arg, Parser, ValueExt};
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, Spec};
 use sandbox::cgroup::Cgroup;
 use sandbox::launch::{self, Created, Exec, Stdio};
+use sandbox::rootless;
 
 use super::Call;
-use super::create::{preserved, seal};
+use super::create::{hinted, preserved, seal};
 use crate::arguments::{bad, path, required, switch, text, unexpected};
 use crate::console::Receiver;
 use crate::container::{Container, Status};
@@ -65,11 +66,14 @@ struct Options {
 }
 
 pub(super) fn run(call: Call<'_>) -> Result<u8> {
-    seal(&call.globals)?;
     let (id, options) = parse(call.words)?;
-    let inherited = Inherited::find(options.preserve_fds);
     let container = Container::open(&Store::new(&call.globals.root), &id)?;
     let failed = |error: Error| error.during("exec failed").coded(FAILED);
+    if container.is_alive() {
+        rootless::enter_that_of(container.record.pid).map_err(hinted).map_err(failed)?;
+    }
+    seal(&call.globals)?;
+    let inherited = Inherited::find(options.preserve_fds);
     execute(&container, &options, &inherited).map_err(failed)
 }
 

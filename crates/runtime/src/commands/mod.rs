@@ -19,8 +19,6 @@ mod version;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use sandbox::rootless;
-
 use crate::error::Step;
 use crate::globals::{Globals, Start};
 use crate::log::Log;
@@ -70,23 +68,10 @@ pub(crate) fn run(start: Start, log: &Log) -> Result<u8> {
             if words.iter().take_while(|word| *word != "--").any(|word| word == "--help") {
                 return command_help(&name);
             }
-            let mut globals = globals;
-            if !matches!(name.as_str(), "spec" | "features") {
-                enter_own_namespaces(&mut globals)?;
-            }
             log.debug(|| format!("{name}: state root {}", globals.root.display()));
             command(Call { globals, words, log })
         }
     }
-}
-
-/// An ordinary user is root in namespaces of their own, for every command that has to do with containers.
-fn enter_own_namespaces(globals: &mut Globals) -> Result<()> {
-    globals.entered |= !rustix::process::geteuid().is_root();
-    rootless::enter(&globals.root).map_err(|error| match error.hint {
-        Some(hint) => Error::new(format!("{}: {}; hint: {hint}", error.step, error.cause)),
-        None => Error::new(format!("{}: {}", error.step, error.cause)),
-    })
 }
 
 /// Writes to standard output.

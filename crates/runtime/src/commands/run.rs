@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use lexopt::{Arg, Parser};
 
 use super::Call;
-use super::create::{apply, known, seal};
+use super::create::{apply, enter, known, seal};
 use super::start::poststart;
 use crate::arguments::{bad, required, switch, take_id, unexpected};
 use crate::container::Container;
@@ -22,7 +22,8 @@ pub(super) const HELP: &str = "\
   --no-subreaper          do not adopt the container's orphans
 ";
 
-pub(super) fn run(call: Call<'_>) -> Result<u8> {
+pub(super) fn run(mut call: Call<'_>) -> Result<u8> {
+    enter(&mut call.globals)?;
     seal(&call.globals)?;
     let mut parser = Parser::from_args(call.words);
     let (mut options, mut id) = (Options::default(), None);

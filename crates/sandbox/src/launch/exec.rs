@@ -19,7 +19,7 @@ use crate::cgroup::Entry;
 /// A process that waits for its start.
 pub(super) fn prepare(exec: &Exec<'_>) -> Result<Created, Error> {
     let entry = exec.cgroup.map(|cgroup| cgroup.entry().step(|| "open the cgroup".into())).transpose()?;
-    let kinds = namespaces_to_join(exec.target)?;
+    let kinds = namespaces_to_join(exec.target, exec.target_pid)?;
     let (control, childs) = linux::socket::pair().step(|| "make a pair of sockets".into())?;
     let child = clone(exec, entry.as_ref(), kinds, &control, &childs)?;
     drop(childs);
@@ -30,14 +30,33 @@ pub(super) fn prepare(exec: &Exec<'_>) -> Result<Created, Error> {
 }
 
 /// All kinds, but the user namespace only if it is another one: joining one's own is refused.
-fn namespaces_to_join(target: BorrowedFd<'_>) -> Result<Kinds, Error> {
+fn namespaces_to_join(target: BorrowedFd<'_>, pid: i32) -> Result<Kinds, Error> {
     let same = |theirs: &OwnedFd| -> rustix::io::Result<bool> {
         let (theirs, own) = (rustix::fs::fstat(theirs)?, rustix::fs::stat("/proc/self/ns/user")?);
         Ok((theirs.st_dev, theirs.st_ino) == (own.st_dev, own.st_ino))
     };
     let what = || "compare user namespaces".to_owned();
     let theirs = linux::namespace::user_of(target).step(what)?;
-    Ok(if same(&theirs).step(what)? { Kinds::ALL.without(Kinds::USER) } else { Kinds::ALL })
+    let kinds = if same(&theirs).step(what)? { Kinds::ALL.without(Kinds::USER) } else { Kinds::ALL };
+    Ok(if linux::namespace::is_rootless() { kinds.without(shared(pid)) } else { kinds })
+}
+
+/// The kinds that the container has in common with us: without rights over the host, nobody may join the host's own.
+fn shared(pid: i32) -> Kinds {
+    const FILES: [(Kinds, &str); 7] = [
+        (Kinds::MOUNT, "mnt"),
+        (Kinds::UTS, "uts"),
+        (Kinds::IPC, "ipc"),
+        (Kinds::PID, "pid"),
+        (Kinds::NETWORK, "net"),
+        (Kinds::CGROUP, "cgroup"),
+        (Kinds::TIME, "time"),
+    ];
+    let identity = |process: &str, file: &str| {
+        rustix::fs::stat(format!("/proc/{process}/ns/{file}")).map(|stat| (stat.st_dev, stat.st_ino)).ok()
+    };
+    let same = |file: &str| identity(&pid.to_string(), file) == identity("self", file);
+    FILES.iter().filter(|(_, file)| same(file)).fold(Kinds::default(), |all, (kind, _)| all | *kind)
 }
 
 /// The child is born in the container's pid namespace, where its processes can see it at once: so it must be closed to

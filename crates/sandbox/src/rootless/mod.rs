@@ -70,6 +70,31 @@ pub fn enter(state: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes an ordinary user root in the user namespace that the process `pid`, of one of their containers, was started from.
+/// Nothing happens to who is root already.
+///
+/// # Errors
+/// If the process has ended, or belongs to somebody else.
+pub fn enter_that_of(pid: i32) -> Result<(), Error> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let step = || format!("enter the user namespace from which process {pid} was started");
+    let open = |path: &str| fs::File::open(path).map_err(|error| Error::new(step(), error));
+    let (containers, own) = (open(&format!("/proc/{pid}/ns/user"))?, open("/proc/self/ns/user")?);
+    let parent = linux::namespace::parent_of(containers.as_fd()).map_err(|error| Error::new(step(), error))?;
+    let is_own = same(&parent, &own).map_err(|error| Error::new(step(), error))?;
+    // A container without a user namespace of its own is in the one that we are looking for.
+    let wanted = if is_own { containers.as_fd() } else { parent.as_fd() };
+    join(wanted, Kinds::USER).map_err(|error| Error::new(step(), error))?;
+    become_root().map_err(|error| Error::new("become root of the user namespace", error))
+}
+
+fn same(one: impl AsFd, other: impl AsFd) -> io::Result<bool> {
+    let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
 /// The ordinary user behind root of the user namespace that this process is in: whom its 0 stands for outside.
 pub fn user() -> u32 {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
