@@ -84,9 +84,14 @@ fn volumes_with_labels() {
 fn templates_that_fail_say_where() {
     let env = Env::with_busybox();
     env.ok(&["create", "--name", "cc", "busybox"]);
-    let where_ = r#"template parsing error: template: :1:2: executing "" at <.Nope>: can't evaluate field Nope"#;
+    let where_ = r#"failed to execute template: template: :1:2: executing "" at <.Nope>: can't evaluate field Nope"#;
     env.kiste(&["ps", "-a", "--format", "{{.Nope}}"]).fails(1, &[where_]);
     env.kiste(&["images", "--format", "{{nope}}"]).fails(1, &[r#"function "nope" not defined"#]);
+    assert_eq!(env.kiste(&["info", "--format", "{{.Nope}}"]).fails(1, &["template: :1:2"]).stdout, "\n");
+    assert_eq!(env.kiste(&["inspect", "--format", "{{.Nope}}", "cc"]).fails(1, &["template: :1:2"]).stdout, "\n");
+    env.ok(&["create", "--name", "html", "-l", "a=<b>&", "busybox"]);
+    assert!(env.ok(&["ps", "-a", "--format", "json"]).contains(r#""Labels":"a=\u003cb\u003e\u0026""#));
+    assert_eq!(env.ok(&["ps", "-a", "-f", "name=html", "--format", "{{json .Labels}}"]), r#""a=<b>&""#);
     env.kiste(&["info", "--format", "{{.ID"]).fails(64, &["unclosed action"]);
     env.kiste(&["events", "--since", "1h", "--until", "0s", "--format", "{{.Nope}}"])
         .fails(64, &["Error parsing format"]);

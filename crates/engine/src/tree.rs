@@ -87,7 +87,8 @@ fn entries(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<(CString, FileTy
     Ok(list)
 }
 
-/// Bytes of the regular files below a directory, those linked several times once. What cannot be read counts nothing.
+/// Bytes of the regular files below a directory, those linked several times once, holes of sparse ones not at all. What
+/// cannot be read counts nothing.
 pub(crate) fn size(path: &Path) -> u64 {
     let mut seen = std::collections::HashSet::new();
     let mut bytes = 0;
@@ -99,7 +100,7 @@ pub(crate) fn size(path: &Path) -> u64 {
             if data.is_dir() {
                 pending.push(entry.path());
             } else if data.is_file() && (data.nlink() == 1 || seen.insert((data.dev(), data.ino()))) {
-                bytes += data.len();
+                bytes += data.len().min(data.blocks() * 512);
             }
         }
     }

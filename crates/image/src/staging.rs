@@ -300,7 +300,7 @@ fn lock_file(store: &Store) -> Result<File> {
 }
 
 /// Keeps sweepers away.
-fn lock_shared(store: &Store) -> Result<File> {
+pub(crate) fn lock_shared(store: &Store) -> Result<File> {
     let lock = lock_file(store)?;
     flock(&lock, FlockOperation::LockShared).step(|| "lock the image store".into())?;
     Ok(lock)

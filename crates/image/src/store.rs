@@ -2,6 +2,7 @@
 //! byte for byte, `layers/` the unpacked layers; how things get there is the business of `staging`.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use records::rusqlite::{Connection, OptionalExtension, Transaction};
@@ -159,6 +160,25 @@ impl Store {
         )?;
         let rows = query.query_map([id], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
         Ok(rows.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// Bytes of all layers that images have, each once, as recorded.
+    pub fn layer_bytes(&self, connection: &Connection) -> Result<u64> {
+        let sum = "SELECT coalesce(sum(size), 0) FROM layers WHERE diff_id IN (SELECT layer FROM image_layers)";
+        Ok(connection.prepare_cached(sum)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
+    }
+
+    /// Bytes that each layer takes on the disk: those of its files where these are kept one by one, else those of its
+    /// archive and what belongs to it.
+    pub fn layers_on_disk(&self, connection: &Connection) -> Result<HashMap<String, u64>> {
+        let mut layers = known_layers(connection)?;
+        for (layer, size) in &mut layers {
+            let files = std::fs::read_dir(self.layer_home(&layer.parse()?)).into_iter().flatten().flatten();
+            let sizes = files.filter_map(|file| file.metadata().ok().filter(std::fs::Metadata::is_file));
+            let kept: u64 = sizes.map(|file| file.len().min(file.blocks() * 512)).sum();
+            *size = if kept > 0 { kept } else { *size };
+        }
+        Ok(layers)
     }
 
     pub(crate) fn layer_home(&self, diff_id: &Digest) -> PathBuf {

@@ -1,5 +1,7 @@
 //! How one document is shown: as text, as JSON, or through a template (`info`, `version`, `explain`).
 
+use std::io::Write;
+
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
@@ -13,6 +15,7 @@ pub(crate) fn shown(
     format: &str,
     document: &Value,
     type_name: &str,
+    out: &mut dyn Write,
     text: impl FnOnce(&Value) -> String,
 ) -> Result<String> {
     match format {
@@ -20,8 +23,14 @@ pub(crate) fn shown(
         "json" => Ok(format!("{document}\n")),
         source => {
             let template = Template::parse(source).map_err(|error| failure(&error).coded(BAD_TEMPLATE))?;
-            let output = template.execute(Data::typed(document, type_name)).map_err(|error| failure(&error))?;
-            Ok(output + "\n")
+            match template.execute(Data::typed(document, type_name)) {
+                Ok(output) => Ok(output + "\n"),
+                Err(error) => {
+                    // Docker ends the line before it says what is wrong.
+                    out.write_all(b"\n")?;
+                    Err(Failure::new(error.to_string()))
+                }
+            }
         }
     }
 }
@@ -39,7 +48,7 @@ mod tests {
     #[test]
     fn three_forms() {
         let document = json!({"A": 1});
-        let shown = |format: &str| shown(format, &document, "system.Info", |_| "text\n".to_owned());
+        let shown = |format: &str| shown(format, &document, "system.Info", &mut Vec::new(), |_| "text\n".to_owned());
         assert_eq!(shown("").unwrap(), "text\n");
         assert_eq!(shown("json").unwrap(), "{\"A\":1}\n");
         assert_eq!(shown("{{.A}}").unwrap(), "1\n");

@@ -26,7 +26,9 @@ impl Verb for Args {
     fn run(self, context: &Context) -> Result<u8> {
         let explanation: Explanation = context.engine.explain(&self.container)?;
         let facts = serde_json::to_value(&explanation).map_err(|error| Failure::new(format!("write JSON: {error}")))?;
-        context.print(&document::shown(&self.format, &facts, "engine.Explanation", |_| story::tell(&explanation))?)?;
+        context.print(&document::shown(&self.format, &facts, "engine.Explanation", &mut context.out(), |_| {
+            story::tell(&explanation)
+        })?)?;
         Ok(0)
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     reference: Option<String>,
 }
 
-const LISTING: Listing = Listing {
+pub(super) const LISTING: Listing = Listing {
     type_name: "*formatter.imageContext",
     titles: &[
         ("Repository", "REPOSITORY"),
@@ -92,7 +92,7 @@ impl Args {
 }
 
 /// One row for every name; with digests, one for every pair of name and digest of the same repository.
-fn rows(image: &ImageRow, digests: bool, whole: bool) -> Vec<Row> {
+pub(super) fn rows(image: &ImageRow, digests: bool, whole: bool) -> Vec<Row> {
     let mut by_repository: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for name in &image.repo_digests {
         if let Some((repository, digest)) = name.split_once('@') {

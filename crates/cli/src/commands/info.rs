@@ -20,7 +20,7 @@ impl Verb for Args {
 
     fn run(self, context: &Context) -> Result<u8> {
         let info = context.engine.info()?;
-        context.print(&document::shown(&self.format, &info, "system.dockerInfo", text)?)?;
+        context.print(&document::shown(&self.format, &info, "system.dockerInfo", &mut context.out(), text)?)?;
         if self.format.is_empty() {
             strings(&info["Warnings"]).for_each(|warning| context.warn(warning.trim_start_matches("WARNING: ")));
         }

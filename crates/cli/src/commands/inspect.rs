@@ -148,7 +148,8 @@ fn inspect(
     }
     let text = match template {
         None => documents(&found, format == Some("json"))?,
-        Some(template) => rendered(&template, &found)?,
+        // Docker ends the line before it says what is wrong.
+        Some(template) => rendered(&template, &found).or_else(|failure| context.print("\n").and(Err(failure)))?,
     };
     context.print(&text)?;
     errors.iter().for_each(complain);

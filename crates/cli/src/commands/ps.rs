@@ -37,7 +37,7 @@ pub(crate) struct Args {
     size: bool,
 }
 
-const LISTING: Listing = Listing {
+pub(super) const LISTING: Listing = Listing {
     type_name: "*formatter.ContainerContext",
     titles: &[
         ("ID", "CONTAINER ID"),
@@ -99,7 +99,7 @@ impl Args {
     }
 }
 
-fn row(container: &ContainerRow, whole: bool) -> Row {
+pub(super) fn row(container: &ContainerRow, whole: bool) -> Row {
     let short = |text: &str, most| if whole { text.to_owned() } else { human::ellipsis(text, most) };
     let id = if whole { &container.id } else { human::short_id(&container.id) };
     let mounts: Vec<String> = container

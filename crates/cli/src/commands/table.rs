@@ -35,6 +35,7 @@ pub(crate) static COMMANDS: &[Entry] = &[
     Entry::of::<run::Args>(&["run"]),
     Entry::of::<search::Args>(&["search"]),
     Entry::of::<serve::Args>(&["serve"]),
+    Entry::of::<save::Args>(&["save"]),
     Entry::of::<start::Args>(&["start"]),
     Entry::of::<stats::Args>(&["stats"]),
     Entry::of::<stop::Args>(&["stop"]),
@@ -87,13 +88,20 @@ static IMAGE: &[Entry] = &[
     Entry::of::<inspect::ImageArgs>(&["inspect"]),
     Entry::of::<load::Args>(&["load"]),
     Entry::of::<images::Args>(&["ls", "list"]),
+    Entry::of::<image_prune::Args>(&["prune"]),
     Entry::of::<pull::Args>(&["pull"]),
     Entry::of::<push::Args>(&["push"]),
     Entry::of::<rmi::Args>(&["rm", "remove"]),
+    Entry::of::<save::Args>(&["save"]),
     Entry::of::<tag::Args>(&["tag"]),
 ];
 
-static SYSTEM: &[Entry] = &[Entry::of::<events::Args>(&["events"]), Entry::of::<info::Args>(&["info"])];
+static SYSTEM: &[Entry] = &[
+    Entry::of::<df::Args>(&["df"]),
+    Entry::of::<system_prune::Args>(&["prune"]),
+    Entry::of::<events::Args>(&["events"]),
+    Entry::of::<info::Args>(&["info"]),
+];
 
 static VOLUME: &[Entry] = &[
     Entry::of::<volume::CreateArgs>(&["create"]),

@@ -20,7 +20,7 @@ impl Verb for Args {
 
     fn run(self, context: &Context) -> Result<u8> {
         let version = both(context.engine.version());
-        context.print(&document::shown(&self.format, &version, "system.versionInfo", text)?)?;
+        context.print(&document::shown(&self.format, &version, "system.versionInfo", &mut context.out(), text)?)?;
         Ok(0)
     }
 }
@@ -64,7 +64,7 @@ mod tests {
         let version = both(
             json!({"Version": "0.1.0", "ApiVersion": "1.51", "MinAPIVersion": "1.24", "Os": "linux", "Arch": "amd64"}),
         );
-        let shown = |format: &str| document::shown(format, &version, "system.versionInfo", text);
+        let shown = |format: &str| document::shown(format, &version, "system.versionInfo", &mut Vec::new(), text);
         assert_eq!(
             shown("{{.Server.Version}} {{.Client.Version}} {{.Client.DefaultAPIVersion}}").unwrap(),
             "0.1.0 0.1.0 1.51\n"

@@ -89,7 +89,7 @@ impl Verb for CreateArgs {
     }
 }
 
-const LISTING: Listing = Listing {
+pub(super) const LISTING: Listing = Listing {
     type_name: "*formatter.volumeContext",
     titles: &[
         ("Driver", "DRIVER"),
@@ -124,7 +124,7 @@ impl Verb for ListArgs {
     }
 }
 
-fn row(volume: Volume) -> Row {
+pub(super) fn row(volume: Volume) -> Row {
     let labels: Vec<String> = volume.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let fields = json!({
         "Availability": "N/A",

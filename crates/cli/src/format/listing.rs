@@ -39,6 +39,9 @@ impl Listing {
     }
 
     fn row(&self, template: &Template, row: &Row) -> Result<String, Error> {
+        if template.source() == "{{json .}}" {
+            return Ok(marshalled(&row.fields));
+        }
         let label = |method: &str, name: &str| {
             let labels = row.labels.as_ref().filter(|_| method == "Label")?;
             Some(labels.get(name).cloned().unwrap_or_default())
@@ -52,6 +55,14 @@ impl Listing {
         let label = |method: &str, name: &str| (method == "Label").then(|| label_title(name));
         template.execute(Data { methods: Some(&label), header: true, ..Data::document(&titles) }).unwrap_or_default()
     }
+}
+
+/// JSON as Go's `json.Marshal` writes it: safe inside of HTML.
+pub(crate) fn marshalled(value: &Value) -> String {
+    let escaped =
+        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    // In a JSON text these characters stand in strings only.
+    escaped.iter().fold(value.to_string(), |text, (letter, escape)| text.replace(*letter, escape))
 }
 
 /// Whether it is a table, and the template in it. `\t` and `\n` may be written with a backslash.

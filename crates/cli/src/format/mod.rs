@@ -9,10 +9,11 @@ pub(crate) mod times;
 use crate::failure::{Failure, Result};
 use crate::template::Error;
 
-pub(crate) use listing::{Listing, Row};
+pub(crate) use listing::{Listing, Row, marshalled};
 pub(crate) use table::{tabulate, tabulate_wide};
 
 /// What a template made, or its error in Docker's words.
 pub(crate) fn shown(text: Result<String, Error>) -> Result<String> {
-    text.map_err(|error| Failure::new(format!("template parsing error: {error}")))
+    let step = |error: &Error| if error.parsing { "parse" } else { "execute" };
+    text.map_err(|error| Failure::new(format!("failed to {} template: {error}", step(&error))))
 }

@@ -16,17 +16,22 @@ use serde_json::Value;
 
 /// What is wrong with a template, or with running it: one line, as Go says it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("template: {0}")]
-pub(crate) struct Error(String);
+#[error("template: {text}")]
+pub(crate) struct Error {
+    text: String,
+    /// Whether it cannot be understood, as opposed to: cannot be run over the data.
+    pub(crate) parsing: bool,
+}
 
 impl Error {
     fn parse(source: &str, at: usize, message: impl std::fmt::Display) -> Self {
-        Error(format!(":{}: {message}", line(source, at)))
+        Error { text: format!(":{}: {message}", line(source, at)), parsing: true }
     }
 
     fn run(source: &str, at: usize, template: &str, context: &str, message: impl std::fmt::Display) -> Self {
         let column = at - source[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        Error(format!(":{}:{column}: executing {template:?} at <{context}>: {message}", line(source, at)))
+        let text = format!(":{}:{column}: executing {template:?} at <{context}>: {message}", line(source, at));
+        Error { text, parsing: false }
     }
 }
 
@@ -73,6 +78,11 @@ impl Template {
     /// Parses `source`.
     pub(crate) fn parse(source: &str) -> Result<Self, Error> {
         Ok(Template { tree: parser::parse(source)?, source: source.to_owned() })
+    }
+
+    /// As it was written.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
     }
 
     /// Runs the template; its output.

@@ -125,14 +125,20 @@ impl Engine {
         };
         let id = self.read(|connection| Ok(store.id(connection, name)?))?;
         let removed = self.with_records(|records| store.remove(records, name, force, usage))?;
-        for line in &removed {
+        self.tell_removed(&id, &removed)?;
+        Ok(removed)
+    }
+
+    /// The events of an image that has lost names, or is gone.
+    pub(super) fn tell_removed(&self, id: &str, removed: &[RemovedImage]) -> Result<()> {
+        for line in removed {
             match line {
-                RemovedImage::Untagged(name) => self.image_event("untag", &id, name)?,
-                RemovedImage::Deleted(gone) if *gone == id => self.image_event("delete", &id, &id)?,
+                RemovedImage::Untagged(name) => self.image_event("untag", id, name)?,
+                RemovedImage::Deleted(gone) if gone == id => self.image_event("delete", id, id)?,
                 RemovedImage::Deleted(_) => {}
             }
         }
-        Ok(removed)
+        Ok(())
     }
 
     pub(super) fn image_event(&self, action: &str, id: &str, name: &str) -> Result<()> {
@@ -149,12 +155,12 @@ fn loaded(name: &str) -> String {
     }
 }
 
-fn containers_of(connection: &Connection, image: &str) -> Result<Vec<String>> {
+pub(super) fn containers_of(connection: &Connection, image: &str) -> Result<Vec<String>> {
     let mut query = connection.prepare_cached("SELECT id FROM container WHERE image_id = ?1")?;
     Ok(query.query_map([image], |row| row.get(0))?.collect::<records::rusqlite::Result<_>>()?)
 }
 
-fn row(image: &Image) -> ImageRow {
+pub(super) fn row(image: &Image) -> ImageRow {
     ImageRow {
         id: image.id.clone(),
         repo_tags: image.repo_tags.clone(),
@@ -166,7 +172,7 @@ fn row(image: &Image) -> ImageRow {
     }
 }
 
-fn labels(image: &Image) -> Map<String> {
+pub(super) fn labels(image: &Image) -> Map<String> {
     let labels = image.config.config().as_ref().and_then(|config| config.labels().clone());
     labels.unwrap_or_default().into_iter().collect()
 }
