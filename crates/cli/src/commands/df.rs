@@ -65,7 +65,7 @@ fn rendered(listing: &Listing, format: &str, rows: &[Row]) -> Result<String> {
 
 /// Total and active number, bytes, and the bytes that nobody needs.
 fn line(kind: &str, total: usize, active: usize, size: u64, reclaimable: u64) -> Row {
-    let share = if size > 0 { format!(" ({}%)", reclaimable * 100 / size) } else { String::new() };
+    let share = (reclaimable * 100).checked_div(size).map_or(String::new(), |share| format!(" ({share}%)"));
     let fields = json!({
         "Active": active.to_string(),
         "Reclaimable": human::size(reclaimable) + &share,
