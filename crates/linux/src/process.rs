@@ -137,3 +137,14 @@ pub fn set_personality(domain: u32) -> io::Result<()> {
     // SAFETY: no memory is passed.
     check(unsafe { libc::personality(domain.into()) }.into()).map(drop)
 }
+
+/// Sets where the calling thread's memory comes from (set_mempolicy(2)): `MPOL_…` with flags, and a bit mask of nodes.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> io::Result<()> {
+    // The kernel reads one bit less than it is told.
+    let (mask, bits) = match nodes {
+        [] => (std::ptr::null(), 0),
+        _ => (nodes.as_ptr(), nodes.len() * 64 + 1),
+    };
+    // SAFETY: the mask has as many bits as the kernel reads, and outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) }).map(drop)
+}

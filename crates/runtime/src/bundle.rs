@@ -22,6 +22,8 @@ pub(crate) struct Bundle {
     pub(crate) json: Vec<u8>,
     /// The root file system, absolute.
     pub(crate) rootfs: PathBuf,
+    /// What of the configuration cannot be carried out, and is no error.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Bundle {
@@ -30,9 +32,10 @@ impl Bundle {
         let path = directory.canonicalize().step(|| format!("open the bundle {}", directory.display()))?;
         let file = config.map_or_else(|| path.join("config.json"), Path::to_path_buf);
         let json = read(&file)?;
-        let spec = parse(&json).map_err(|error| error.during(&file.display().to_string()))?;
+        let (mut spec, warnings) = read_spec(&json).map_err(|error| error.during(&file.display().to_string()))?;
         let rootfs = rootfs(&path, &spec)?;
-        Ok(Self { path, spec, json, rootfs })
+        resolve_sources(&path, &mut spec);
+        Ok(Self { path, spec, json, rootfs, warnings })
     }
 }
 
@@ -53,11 +56,28 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Reads and checks a configuration.
 pub(crate) fn parse(json: &[u8]) -> Result<Spec> {
-    let spec: Spec = serde_json::from_slice(json).step(|| "parse the configuration".into())?;
+    read_spec(json).map(|(spec, _)| spec)
+}
+
+/// Likewise, with warnings.
+fn read_spec(json: &[u8]) -> Result<(Spec, Vec<String>)> {
+    let (spec, warnings) = sandbox::config::parse(json).step(|| "parse the configuration".into())?;
     check_version(spec.version())?;
     let process = spec.process().as_ref();
     process.map_or(Ok(()), check_process)?;
-    Ok(spec)
+    Ok((spec, warnings))
+}
+
+/// Sources of bind mounts count from the bundle (runtime-spec, config.md "Mounts").
+fn resolve_sources(bundle: &Path, spec: &mut Spec) {
+    for mount in spec.mounts_mut().iter_mut().flatten() {
+        let words = mount.options().as_deref().unwrap_or_default();
+        let bind = mount.typ().as_deref() == Some("bind") || words.iter().any(|word| word == "bind" || word == "rbind");
+        let relative = mount.source().clone().filter(|source| bind && !source.as_os_str().is_empty());
+        if let Some(source) = relative {
+            mount.set_source(Some(bundle.join(source)));
+        }
+    }
 }
 
 /// Version 1 in all its releases; `1.0.2-dev` and the like are what engines write.

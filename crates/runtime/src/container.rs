@@ -112,9 +112,15 @@ impl Container {
             let _ = linux::pidfd::send_signal(process.as_fd(), 9);
             wait_for_end(&process, Duration::from_secs(10))?;
         }
-        let hooks = self.spec().ok().and_then(|spec| spec.hooks().clone());
+        let spec = self.spec().ok();
+        let hooks = spec.as_ref().and_then(|spec| spec.hooks().clone());
         if let Ok(Some(cgroup)) = self.cgroup() {
             cgroup.remove().step(|| "remove the container's cgroup".into())?;
+        }
+        if let Some(rdt) =
+            spec.as_ref().and_then(|spec| spec.linux().as_ref()).and_then(|linux| linux.intel_rdt().as_ref())
+        {
+            sandbox::resctrl::remove(rdt, &self.record.id).step(|| "linux.intelRdt".into())?;
         }
         self.directory.remove()?;
         let poststop = hooks.as_ref().and_then(|hooks| hooks.poststop().as_ref());

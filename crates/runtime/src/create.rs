@@ -18,6 +18,7 @@ use crate::container::{Container, about, wait_for_end};
 use crate::error::{Step, is_denied};
 use crate::globals::{CgroupManager, Globals};
 use crate::inherited::Inherited;
+use crate::log::Log;
 use crate::notify::Notify;
 use crate::record::{Directory, GATE, Record, Store};
 use crate::{Error, Result, mappings, pidfile, resources, validate};
@@ -60,9 +61,17 @@ pub(crate) struct Made {
 
 /// Makes the container `id`. With a `gate` it can be started by somebody else later. `foreground`: its caller stays, and
 /// takes care of its terminal.
-pub(crate) fn create(globals: &Globals, options: &Options, id: &str, gate: bool, foreground: bool) -> Result<Made> {
+pub(crate) fn create(
+    globals: &Globals,
+    options: &Options,
+    id: &str,
+    gate: bool,
+    foreground: bool,
+    log: &Log,
+) -> Result<Made> {
     let inherited = Inherited::find(options.preserve_fds);
     let mut bundle = Bundle::load(&options.bundle, options.config.as_deref())?;
+    bundle.warnings.iter().for_each(|warning| log.warn(warning));
     validate::check(&bundle.spec)?;
     if globals.entered {
         mappings::translate(&mut bundle.spec)?;
@@ -97,6 +106,7 @@ pub(crate) fn create(globals: &Globals, options: &Options, id: &str, gate: bool,
         extras: Extras {
             gate,
             about: Some(&about),
+            is_runtime: true,
             inherited: &inherited.descriptors,
             no_pivot: options.no_pivot,
             no_new_keyring: options.no_new_keyring,

@@ -2,9 +2,11 @@
 //! capabilities, devices, terminal. Knows nothing of images, networks, HTTP and databases.
 
 pub mod cgroup;
+pub mod config;
 mod executable;
 pub mod hooks;
 pub mod launch;
+pub mod resctrl;
 pub mod rootless;
 pub mod seccomp;
 

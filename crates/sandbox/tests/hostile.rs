@@ -196,11 +196,7 @@ fn malformed_configurations() {
         ("/spec/linux/sysctl", json!({ "net.ipv4.no_such": "1" }), "sysctl net.ipv4.no_such=1"),
         ("/spec/linux/sysctl", json!({ "../etc/passwd": "1" }), "malformed name"),
         ("/spec/hostname", json!("x".repeat(65)), "set host name"),
-        (
-            "/spec/hooks",
-            json!({ "poststop": [{ "path": "/bin/true" }] }),
-            "hooks in the configuration is not supported",
-        ),
+        ("/spec/hooks", json!({ "poststop": [{ "path": "bin/true" }] }), "hooks.poststop[0].path"),
         ("/spec/linux/rootfsPropagation", json!("nonsense"), "unknown value"),
         ("/empty", json!("/no/such/directory"), "/no/such/directory"),
         ("/lower", json!(["/no/such/layer"]), "/no/such/layer"),

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use sandbox::cgroup::Cgroup;
+use sandbox::hooks::About;
 use sandbox::launch::{self, Launch, Stdio};
 use sandbox::seccomp;
 
@@ -99,6 +100,7 @@ pub(super) fn begin(
     let (mut streams, far) = if terminal { (Streams { terminal, ..Streams::default() }, None) } else { pipes(plan)? };
     let program = filter(plan)?;
     let empty = empty_directory(paths)?;
+    let about = about(plan);
     let launch = Launch {
         spec: &plan.spec,
         rootfs: rootfs(&plan.rootfs),
@@ -109,7 +111,7 @@ pub(super) fn begin(
         cgroup: cgroup.get(),
         init: plan.init,
         state: empty,
-        extras: launch::Extras::default(),
+        extras: launch::Extras { about: Some(&about), ..launch::Extras::default() },
     };
     let mut created = launch::create(&launch).map_err(start_error)?;
     failpoint::hit("monitor-created");
@@ -290,6 +292,12 @@ fn stdio(far: Option<&Far>, console: Option<(u16, u16)>) -> Stdio<'_> {
     }
 }
 
+/// What the agent that answers for a seccomp filter is told of the container.
+pub(crate) fn about(plan: &Plan) -> About {
+    let annotations = plan.spec.annotations().clone().unwrap_or_default();
+    About { id: plan.id.clone(), bundle: String::new(), annotations }
+}
+
 /// The seccomp filter that the plan asks for.
 pub(crate) fn filter(plan: &Plan) -> Result<Option<seccomp::Program>> {
     match plan.seccomp {
@@ -329,6 +337,7 @@ pub(crate) fn start_error(error: launch::Error) -> Error {
         launch::Error::CommandNotFound(_) => ErrorKind::CommandNotFound,
         launch::Error::NotExecutable(_) => ErrorKind::NotExecutable,
         launch::Error::Invalid(_) => ErrorKind::Invalid,
+        launch::Error::NotRunning => ErrorKind::Conflict,
         launch::Error::Hook(_) | launch::Error::Step(_) => ErrorKind::Internal,
     };
     Error::new(kind, error.to_string())

@@ -10,6 +10,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sandbox::cgroup::Cgroup;
 use sandbox::launch::{self, Stdio};
+use sandbox::seccomp::Listener;
 
 use crate::model::{ExecConfig, HostConfig, Status};
 use crate::monitor::run;
@@ -93,18 +94,25 @@ pub(crate) fn execute(
     let cgroup = available.then(|| Cgroup::open(&path)).transpose().step(|| format!("open the cgroup {path}"))?;
     let process = process(plan, config)?;
     let filter = if config.privileged { None } else { run::filter(plan)? };
+    let about = run::about(plan);
+    let profile = plan.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let exec = launch::Exec {
         target: target.as_fd(),
         target_pid: status.pid,
         process: &process,
+        linux: plan.spec.linux().as_ref(),
         user: if config.user.is_empty() { &plan.user } else { &config.user },
         seccomp: filter.as_ref(),
         stdio,
         cgroup: cgroup.as_ref(),
         inherited: &[],
         exact_user: false,
+        listener: Listener::of(profile, &about),
     };
-    launch::exec(&exec).map_err(run::start_error)
+    launch::exec(&exec).map_err(|error| match error {
+        launch::Error::NotRunning => gone(),
+        other => run::start_error(other),
+    })
 }
 
 /// A pipe (the container's end first) or, where the stream is not wanted, the null device.

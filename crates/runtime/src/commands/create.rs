@@ -38,7 +38,7 @@ pub(super) fn run(mut call: Call<'_>) -> Result<u8> {
         }
     }
     let id = required(id, "create")?;
-    let made = create::create(&call.globals, &options, &id, true, false)
+    let made = create::create(&call.globals, &options, &id, true, false, call.log)
         .map_err(|error| error.during("runtime create failed"))?;
     made.created.leave()?;
     Ok(0)

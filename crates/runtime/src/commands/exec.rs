@@ -8,6 +8,7 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, Process, Spec};
 use sandbox::cgroup::Cgroup;
 use sandbox::launch::{self, Created, Exec, Stdio};
 use sandbox::rootless;
+use sandbox::seccomp::Listener;
 
 use super::Call;
 use super::create::{hinted, preserved, seal};
@@ -178,16 +179,20 @@ fn spawn(
         Some(true) => create::terminal(Some(process)),
         _ => create::own_streams(),
     };
+    let about = container.about();
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let exec = Exec {
         target: target.as_fd(),
         target_pid: container.record.pid,
         process,
+        linux: spec.linux().as_ref(),
         user: "",
         exact_user: true,
         seccomp: filter.as_ref(),
         stdio,
         cgroup: cgroup.as_ref(),
         inherited: &inherited.descriptors,
+        listener: Listener::of(profile, &about),
     };
     Ok(launch::exec(&exec)?)
 }
@@ -219,7 +224,7 @@ fn process(spec: &Spec, options: &Options) -> Result<Process> {
 /// What the file leaves out is as for the container's own process, so far as it limits what the process may do.
 fn from_file(file: &std::path::Path, own: &Process) -> Result<Process> {
     let json = bundle::read(file)?;
-    let mut process: Process = serde_json::from_slice(&json).step(|| format!("parse {}", file.display()))?;
+    let (mut process, _) = sandbox::config::parse_process(&json).step(|| format!("parse {}", file.display()))?;
     if process.capabilities().is_none() {
         process.set_capabilities(own.capabilities().clone());
     }

@@ -45,7 +45,7 @@ pub(super) fn run(mut call: Call<'_>) -> Result<u8> {
     if subreaper && !detach {
         foreground::become_subreaper()?;
     }
-    let made = create::create(&call.globals, &options, &id, false, !detach);
+    let made = create::create(&call.globals, &options, &id, false, !detach, call.log);
     let made = made.map_err(|error| error.during("runtime run failed"))?;
     go(made, signals.as_ref(), keep, call.log)
 }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::{Process, Spec};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use sandbox::cgroup::Cgroup;
+use sandbox::hooks::About;
 use sandbox::launch::{Created, Error, Exec, Extras, Launch, Rootfs, Stdio, create, exec};
-use sandbox::seccomp;
+use sandbox::seccomp::{self, Listener};
 use serde::Deserialize;
 
 /// What to run.
@@ -120,7 +121,12 @@ fn run_in(job: &Job, cgroup: Option<&Cgroup>, times: &mut [Vec<Duration>; 3]) ->
             volatile: false,
         },
     };
-    let filter = job.default_seccomp.then(|| default_filter(process));
+    let profile = job.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let filter = match (job.default_seccomp, profile) {
+        (true, _) => Some(default_filter(process)),
+        (false, profile) => profile.map(seccomp::compile).transpose().map_err(Error::Invalid)?,
+    };
+    let about = About { id: "try".into(), bundle: "/bundle".into(), ..About::default() };
     let streams = [io::stdin().as_fd().try_clone_to_owned(), io::stdout().as_fd().try_clone_to_owned()];
     let [stdin, stdout] = streams.map(|fd| fd.map_err(|e| Error::Step(e.to_string())));
     let (stdin, stdout) = (stdin?, stdout?);
@@ -135,7 +141,7 @@ fn run_in(job: &Job, cgroup: Option<&Cgroup>, times: &mut [Vec<Duration>; 3]) ->
         cgroup,
         init: job.init,
         state: job.empty.clone(),
-        extras: Extras::default(),
+        extras: Extras { about: Some(&about), ..Extras::default() },
     })?;
     if let Err(error) = created.start() {
         wait(&created.pidfd);
@@ -147,7 +153,7 @@ fn run_in(job: &Job, cgroup: Option<&Cgroup>, times: &mut [Vec<Duration>; 3]) ->
     }
     let executed = job.exec.iter().enumerate().try_for_each(|(index, process)| {
         let user = job.exec_users.get(index).map_or("", String::as_str);
-        execute(&created, process, user, filter.as_ref(), fds, cgroup)
+        execute(&created, &job.spec, process, user, filter.as_ref(), fds, cgroup)
     });
     if job.kill || executed.is_err() {
         let _ = pidfd_send_signal(&created.pidfd, Signal::KILL);
@@ -172,8 +178,10 @@ fn default_filter(process: &Process) -> seccomp::Program {
     seccomp::default_profile(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
+#[allow(clippy::too_many_arguments, reason = "as many as there are")]
 fn execute(
     container: &Created,
+    spec: &Spec,
     process: &Process,
     user: &str,
     seccomp: Option<&seccomp::Program>,
@@ -183,9 +191,22 @@ fn execute(
     let terminal = process.terminal().unwrap_or(false);
     let stdio = if terminal { Stdio::Terminal { rows: 24, columns: 80 } } else { fds };
     let (target, target_pid) = (container.pidfd.as_fd(), container.pid);
+    let about = About { id: "try".into(), bundle: "/bundle".into(), ..About::default() };
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let started = Instant::now();
-    let mut created =
-        exec(&Exec { target, target_pid, process, user, seccomp, stdio, cgroup, inherited: &[], exact_user: false })?;
+    let mut created = exec(&Exec {
+        target,
+        target_pid,
+        process,
+        linux: spec.linux().as_ref(),
+        user,
+        seccomp,
+        stdio,
+        cgroup,
+        inherited: &[],
+        exact_user: false,
+        listener: Listener::of(profile, &about),
+    })?;
     if rustix::fs::stat("/proc/self/ns/pid").map(|s| s.st_ino).ok()
         != rustix::fs::stat("/proc/self/ns/pid_for_children").map(|s| s.st_ino).ok()
     {

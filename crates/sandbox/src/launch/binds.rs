@@ -4,8 +4,9 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use linux::mount::{Attributes, clone_tree, set_attributes};
+use linux::mount::{Attributes, attr, clone_tree, set_attributes};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
 };
@@ -13,7 +14,7 @@ use rustix::mount::{
 use super::Error;
 use super::idmap::IdMap;
 use super::mounts::Mount;
-use super::options::Options;
+use super::options::{IVERSION, Options};
 use super::overlay::not_mappable;
 use super::step::Step;
 
@@ -68,7 +69,12 @@ fn unmappable_below(path: &Path, options: &Options, map: &IdMap) -> Option<Error
 
 /// A detached mount of a file system that is on a device or a server.
 pub(super) fn device(kind: &str, device: &Path, mount: &Mount, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
-    let tree = filesystem(kind, device, &mount.options)?;
+    let mut options = mount.options.clone();
+    if options.set & attr::RDONLY != 0 {
+        // The device too: it may be one that cannot be written.
+        options.whole.push("ro");
+    }
+    let tree = filesystem(kind, device, &options)?;
     if let Some(map) = map.filter(|_| mount.options.idmap) {
         set_attributes(&tree, false, &map.attributes()).map_err(|error| not_mappable("device", device, &error))?;
     }
@@ -79,20 +85,40 @@ pub(super) fn device(kind: &str, device: &Path, mount: &Mount, map: Option<&IdMa
 pub(super) fn filesystem(kind: &str, source: &Path, options: &Options) -> Result<OwnedFd, Error> {
     let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).step(|| format!("open file system {kind}"))?;
     fsconfig_set_string(&fs, "source", source).step(|| format!("{kind}: set source"))?;
-    for word in &options.data {
-        match word.split_once('=') {
-            Some((key, value)) => fsconfig_set_string(&fs, key, value),
-            None => fsconfig_set_flag(&fs, word.as_str()),
-        }
-        .step(|| format!("{kind}: mount option {word:?}"))?;
-    }
+    configure(&fs, kind, options)?;
     fsconfig_create(&fs).step(|| format!("mount {kind}"))?;
     let flags = MountAttrFlags::from_bits_retain((options.set | options.set_recursive) as u32);
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags).step(|| format!("mount {kind}"))
 }
 
+/// Tells a file system its options.
+pub(super) fn configure(fs: &OwnedFd, kind: &str, options: &Options) -> Result<(), Error> {
+    for word in &options.data {
+        match word.split_once('=') {
+            Some((key, value)) => fsconfig_set_string(fs, key, value),
+            None => fsconfig_set_flag(fs, word.as_str()),
+        }
+        .step(|| format!("{kind}: mount option {word:?}"))?;
+    }
+    for word in &options.whole {
+        match set_whole(fs, word) {
+            Err(Errno::INVAL) if *word == IVERSION => {}
+            other => other.step(|| format!("{kind}: mount option {word:?}"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Sets a word about a file system as a whole; one of them has two names.
+fn set_whole(fs: &OwnedFd, word: &str) -> rustix::io::Result<()> {
+    match fsconfig_set_flag(fs, word) {
+        Err(Errno::INVAL) if word == IVERSION => fsconfig_set_flag(fs, "i_version"),
+        other => other,
+    }
+}
+
 /// Sets the attributes that the options name, on the mount and, for the recursive ones, on everything below it.
-fn apply(tree: &OwnedFd, options: &Options) -> std::io::Result<()> {
+pub(super) fn apply(tree: &OwnedFd, options: &Options) -> std::io::Result<()> {
     let own = Attributes { set: options.set, clear: options.clear, ..Attributes::default() };
     if !own.is_empty() {
         set_attributes(tree, false, &own)?;

@@ -2,7 +2,7 @@
 //! The child's end is closed by a successful `execve`, which is how the parent learns of it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use super::step::Step;
 use linux::clone::exit as clone_exit;
@@ -23,6 +23,8 @@ pub(super) enum Report {
     Child(OwnedFd),
     /// A mount that was made in another mount namespace.
     Made(OwnedFd),
+    /// Number of the descriptor, in the child, of its filter's listener.
+    Listener(i32),
     /// The child is in a new time namespace that nobody has entered: its clocks can be set.
     Clocks,
     /// The mounts are made and the old root is still there: the moment of the hooks that run outside.
@@ -46,6 +48,13 @@ pub(super) fn ask_for_clocks(socket: &OwnedFd) -> Result<(), Error> {
     linux::socket::send(socket, b"t", &[]).step(|| "ask for clocks".into())?;
     wait_done(socket);
     Ok(())
+}
+
+/// Child: tells of its filter's listener, which stays open until the program is executed.
+pub(super) fn listener(socket: &OwnedFd, listener: OwnedFd) -> Result<(), Error> {
+    let mut message = [b's', 0, 0, 0, 0];
+    message[1..].copy_from_slice(&listener.into_raw_fd().to_ne_bytes());
+    rustix::io::write(socket, &message).step(|| "tell of the filter's listener".into()).map(drop)
 }
 
 /// Child: lets the hooks run that run outside.
@@ -140,6 +149,7 @@ pub(super) fn fail(socket: &OwnedFd, error: &Error) {
         Error::Invalid(text) => (b'I', text),
         Error::Hook(text) => (b'H', text),
         Error::Step(text) => (b'S', text),
+        Error::NotRunning => (b'S', &error.to_string()),
     };
     let mut message = vec![kind];
     message.extend(text.bytes().take(LIMIT - 1));
@@ -162,6 +172,7 @@ pub(super) fn receive(socket: &OwnedFd) -> Result<Report, Error> {
         (b'r', Some(uid), Some(gid)) => Ok(Report::Ready { uid, gid, terminal: fds.next() }),
         (b'c', ..) if let Some(pidfd) = fds.next() => Ok(Report::Child(pidfd)),
         (b'o', ..) if let Some(tree) = fds.next() => Ok(Report::Made(tree)),
+        (b's', Some(fd), _) => Ok(Report::Listener(fd as i32)),
         (b't', ..) => Ok(Report::Clocks),
         (b'h', ..) => Ok(Report::Hooks),
         (b'N', ..) => Err(Error::CommandNotFound(text())),

@@ -2,14 +2,14 @@
 //! throughout; each step says why where it is not plain.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 
 use linux::clone::{Clone, exit};
 use linux::namespace::{Kinds, unshare};
 use oci_spec::runtime::Hooks;
-use rustix::fs::OFlags;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
+use super::labels::Labels;
+use super::mounts::Source;
 use super::parent::{OWN_WORK, Plan, has_offset_clocks, later};
 use super::place::{self, Covers, Made};
 use super::program::Program;
@@ -17,7 +17,7 @@ use super::root::Root;
 use super::step::Step;
 use super::terminal::{self, Terminal};
 use super::users::Identity;
-use super::{Error, Rootfs, Stdio, channel, init, privileges, users};
+use super::{Error, Rootfs, Stdio, channel, init, privileges, scheduling, sysctl, users};
 use crate::cgroup::Entry;
 use crate::hooks::Env;
 use crate::seccomp;
@@ -97,10 +97,9 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     set_clocks(plan, socket)?;
     let root = build_root(plan, socket)?;
     let terminal = open_terminal(plan, &root)?;
-    let identity = match plan.launch.extras.about {
-        // An OCI runtime takes the numbers as they are.
-        Some(_) => users::exactly(&root, plan.process.user())?,
-        None => users::resolve(&root, plan.launch.user, plan.launch.groups, plan.process.user())?,
+    let identity = match plan.launch.extras.is_runtime {
+        true => users::exactly(&root, plan.process.user())?,
+        false => users::resolve(&root, plan.launch.user, plan.launch.groups, plan.process.user())?,
     };
     let program = Program::new(plan.process, identity.home.as_deref())?;
     place::make_workdir(&root, plan.process.cwd())?;
@@ -108,9 +107,10 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
         place::make_root_readonly(&root)?;
     }
     drop(root);
-    privileges::set_scheduling(plan.process, Some(plan.launch.spec))?;
+    scheduling::set(plan.process, Some(plan.linux))?;
     take_streams(&plan.launch.stdio, terminal.as_ref(), &identity)?;
-    let filter = privileges::drop_to(plan.process, &identity, plan.launch.seccomp)?;
+    plan.labels.as_ref().map_or(Ok(()), Labels::apply)?;
+    let filter = privileges::drop_to(plan.process, &identity, plan.launch.seccomp, socket)?;
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     if plan.launch.extras.gate.is_some() {
         // Who only starts it may come much later: say now what can be said.
@@ -179,7 +179,7 @@ fn name_host(plan: &Plan<'_>) -> Result<(), Error> {
 /// The container's tree of mounts.
 fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
     // While the host's tree is visible: what is made from it, and what the kernel allows only then.
-    set_sysctls(plan)?;
+    sysctl::set(plan.linux)?;
     let own_cgroups = plan.namespaces.new.contains(Kinds::CGROUP);
     let mut own = place::make_own(&plan.mounts, own_cgroups, plan.launch.cgroup)?.into_iter();
     let mut parents = channel::receive_fds(socket, plan.handed_over())?.into_iter();
@@ -197,6 +197,10 @@ fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
     }
     let root = Root::new(rustix::io::fcntl_dupfd_cloexec(&tree, 3).step(|| "open the root".into())?);
     for mount in &plan.mounts {
+        if mount.source == Source::Remount {
+            place::remount(&root, mount)?;
+            continue;
+        }
         let made = match mount.source.outside() {
             true => parents.next().map(Made::from),
             false => own.next(),
@@ -240,35 +244,6 @@ fn set_clocks(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     }
     unshare(Kinds::TIME).step(|| "make a time namespace".into())?;
     channel::ask_for_clocks(socket)
-}
-
-/// Kernel parameters of the container's own namespaces; the engine has checked that they belong to one. Written through
-/// a procfs that no other process can reach, so that nothing in the image or on a shared volume can redirect them
-/// (CVE-2025-52881).
-fn set_sysctls(plan: &Plan<'_>) -> Result<(), Error> {
-    let wanted = plan.linux.sysctl().iter().flatten();
-    if wanted.clone().next().is_none() {
-        return Ok(());
-    }
-    let procfs = Root::new(place::procfs()?);
-    for (name, value) in wanted {
-        // A dot separates; a name with slashes means dots literally (sysctl(8)), as in net/ipv4/conf/eth0.1/forwarding.
-        let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
-        if path.split('/').any(|part| part.is_empty() || part == "..") {
-            return Err(Error::Invalid(format!("sysctl {name:?}: malformed name")));
-        }
-        write(&procfs, &Path::new("sys").join(path), value).map_err(|error| match error {
-            Error::Step(text) => Error::Step(format!("sysctl {name}={value}: {text}")),
-            other => other,
-        })?;
-    }
-    Ok(())
-}
-
-fn write(procfs: &Root, path: &Path, value: &str) -> Result<(), Error> {
-    let what = || format!("write {:?} to /proc/{}", value.trim_end(), path.display());
-    let file = procfs.open_unlinked(path, OFlags::WRONLY).step(what)?;
-    rustix::io::write(file, value.as_bytes()).step(what).map(drop)
 }
 
 fn open_terminal(plan: &Plan<'_>, root: &Root) -> Result<Option<Terminal>, Error> {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use linux::mount::{Attributes, clone_tree, set_attributes};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
-use rustix::fs::{AtFlags, CWD, Dev, FileType, Gid, Mode, Uid, chmodat, chownat, makedev, mkdirat, mknodat, symlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dev, FileType, Gid, Mode, Stat, Uid, chmodat, chownat, makedev, mkdirat, mknodat, symlinkat,
+};
 use rustix::io::Errno;
 
 use super::Error;
@@ -49,8 +51,8 @@ pub(super) const LINKS: [(&str, &str); 6] = [
 /// The default devices and those of the configuration, which may replace default ones.
 pub(super) fn plan(devices: &[LinuxDevice]) -> Result<Vec<Device>, Error> {
     let mut all: Vec<Device> = DEFAULTS.iter().map(default).collect();
-    for device in devices {
-        let device = from_oci(device)?;
+    for (index, device) in devices.iter().enumerate() {
+        let device = from_oci(index, device)?;
         // Always that of the container's own devpts, whatever is asked for (as in runc).
         if device.path == Path::new("/dev/ptmx") {
             continue;
@@ -71,19 +73,26 @@ fn default(&(path, major, minor): &(&str, u32, u32)) -> Device {
     }
 }
 
-fn from_oci(device: &LinuxDevice) -> Result<Device, Error> {
+fn from_oci(index: usize, device: &LinuxDevice) -> Result<Device, Error> {
     let path = device.path().clone();
+    let invalid = |field: &str, text: &str| {
+        Err(Error::Invalid(format!("linux.devices[{index}].{field}: {} {text}", path.display())))
+    };
     let kind = match device.typ() {
         LinuxDeviceType::C | LinuxDeviceType::U => FileType::CharacterDevice,
         LinuxDeviceType::B => FileType::BlockDevice,
         LinuxDeviceType::P => FileType::Fifo,
-        LinuxDeviceType::A => {
-            return Err(Error::Invalid(format!("device {}: type must be b, c, u or p", path.display())));
-        }
+        LinuxDeviceType::A => return invalid("type", "must be b, c, u or p"),
     };
-    let plain = path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir);
-    let (Ok(major), Ok(minor), true) = (u32::try_from(device.major()), u32::try_from(device.minor()), plain) else {
-        return Err(Error::Invalid(format!("device {}: path or number is not valid", path.display())));
+    if !path.is_absolute() || path.components().any(|part| part == std::path::Component::ParentDir) {
+        return invalid("path", "must be an absolute path");
+    }
+    // A FIFO has no number.
+    let number = |number: i64| if kind == FileType::Fifo { Ok(0) } else { u32::try_from(number) };
+    let (major, minor) = match (number(device.major()), number(device.minor())) {
+        (Ok(major), Ok(minor)) => (major, minor),
+        (Err(_), _) => return invalid("major", "has a number that no device can have"),
+        _ => return invalid("minor", "has a number that no device can have"),
     };
     let owner = (device.uid().unwrap_or(0), device.gid().unwrap_or(0));
     Ok(Device { path, kind, number: makedev(major, minor), mode: device.file_mode().unwrap_or(0o666) & 0o7777, owner })
@@ -192,6 +201,20 @@ fn make_node(tree: impl AsFd, path: &Path, device: &Device) -> Result<(), Error>
 }
 
 impl Device {
+    /// Whether this device may be shown in the place of a file that is there already: the same device or an empty file, a
+    /// mount point (runtime-spec, config-linux.md "Devices").
+    pub(super) fn check_present(&self, present: &Stat) -> Result<(), Error> {
+        let kind = FileType::from_raw_mode(present.st_mode);
+        let same = kind == self.kind && (kind == FileType::Fifo || present.st_rdev == self.number);
+        match same || (kind == FileType::RegularFile && present.st_size == 0) {
+            true => Ok(()),
+            false => Err(Error::Invalid(format!(
+                "linux.devices: {} exists in the root file system and is not this device",
+                self.path.display()
+            ))),
+        }
+    }
+
     /// Whether every container has it.
     pub(super) fn is_default(&self) -> bool {
         DEFAULTS.iter().any(|wanted| default(wanted) == *self)

@@ -7,21 +7,44 @@ use linux::clone::{Child, Clone};
 use linux::namespace::Kinds;
 use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
 
-use super::channel::{self, Report};
+use super::channel;
 use super::child::{close_but_inherited, enter_cgroup, finish, guarded, protect, take_streams};
+use super::labels::Labels;
+use super::parent::Ready;
 use super::parent::{self, PidsOfChildren};
 use super::program::Program;
 use super::root::Root;
 use super::step::Step;
-use super::{Created, Error, Exec, Held, Stdio, place, privileges, terminal, users};
+use super::{Created, Error, Exec, Held, Stdio, check, place, privileges, scheduling, terminal, users};
 use crate::cgroup::Entry;
+
+/// What the child needs that must be looked up with the host's eyes.
+struct Inside {
+    entry: Option<Entry>,
+    kinds: Kinds,
+    labels: Option<Labels>,
+}
 
 /// A process that waits for its start.
 pub(super) fn prepare(exec: &Exec<'_>) -> Result<Created, Error> {
-    let entry = exec.cgroup.map(|cgroup| cgroup.entry().step(|| "open the cgroup".into())).transpose()?;
-    let kinds = namespaces_to_join(exec.target, exec.target_pid)?;
+    make(exec).map_err(|error| match parent::has_ended(exec.target) {
+        // Whatever failed on the way, this is why.
+        true => Error::NotRunning,
+        false => error,
+    })
+}
+
+fn make(exec: &Exec<'_>) -> Result<Created, Error> {
+    check::process(exec.process)?;
+    check::listener(exec.seccomp, exec.listener.as_ref())?;
+    scheduling::check(exec.process, None)?;
+    let inside = Inside {
+        entry: exec.cgroup.map(|cgroup| cgroup.entry().step(|| "open the cgroup".into())).transpose()?,
+        kinds: namespaces_to_join(exec.target, exec.target_pid)?,
+        labels: Labels::of(exec.process)?,
+    };
     let (control, childs) = linux::socket::pair().step(|| "make a pair of sockets".into())?;
-    let child = clone(exec, entry.as_ref(), kinds, &control, &childs)?;
+    let child = clone(exec, &inside, &control, &childs)?;
     drop(childs);
     match serve(exec, &control, &child) {
         Ok(terminal) => Ok(Created { pid: child.pid, pidfd: child.pidfd, terminal, held: Held::default(), control }),
@@ -61,51 +84,44 @@ fn shared(pid: i32) -> Kinds {
 
 /// The child is born in the container's pid namespace, where its processes can see it at once: so it must be closed to
 /// them from its first instruction, which it inherits from the caller.
-fn clone(
-    exec: &Exec<'_>,
-    entry: Option<&Entry>,
-    kinds: Kinds,
-    control: &OwnedFd,
-    childs: &OwnedFd,
-) -> Result<Child, Error> {
+fn clone(exec: &Exec<'_>, inside: &Inside, control: &OwnedFd, childs: &OwnedFd) -> Result<Child, Error> {
     let _closed = Undumpable::new();
     let _pids = PidsOfChildren::join_fd(exec.target)?;
-    let cgroup = match entry {
+    let cgroup = match &inside.entry {
         Some(Entry::V2(directory)) => Some(directory.as_fd()),
         _ => None,
     };
     Clone { cgroup, ..Clone::default() }
-        .spawn(|| run(exec, entry, kinds, control, childs))
+        .spawn(|| run(exec, inside, control, childs))
         .step(|| "clone a process into the container".into())
 }
 
 fn serve(exec: &Exec<'_>, control: &OwnedFd, child: &Child) -> Result<Option<OwnedFd>, Error> {
     privileges::set_oom_score(child.pid, exec.process)?;
-    match channel::receive(control)? {
-        Report::Ready { uid, gid, terminal } => {
-            parent::give_pipes(&exec.stdio, child.pid, uid, gid);
-            privileges::set_rlimits(child.pid, exec.process)?;
-            Ok(terminal)
-        }
-        _ => Err(parent::ended(child)),
-    }
+    let Ready { uid, gid, terminal } = parent::wait_ready(control, child, exec.target_pid, exec.listener.as_ref())?;
+    parent::give_pipes(&exec.stdio, child.pid, uid, gid);
+    privileges::set_rlimits(child.pid, exec.process)?;
+    Ok(terminal)
 }
 
 /// Body of the child.
-fn run(exec: &Exec<'_>, entry: Option<&Entry>, kinds: Kinds, parents: &OwnedFd, socket: &OwnedFd) -> i32 {
+fn run(exec: &Exec<'_>, inside: &Inside, parents: &OwnedFd, socket: &OwnedFd) -> i32 {
+    let (entry, kinds) = (inside.entry.as_ref(), inside.kinds);
     protect();
     let _ = linux::process::close_range(parents.as_raw_fd(), parents.as_raw_fd());
     guarded(socket, || {
+        scheduling::initial_cpus(exec.process)?;
         enter_cgroup(entry)?;
+        scheduling::final_cpus(exec.process)?;
         linux::namespace::join(exec.target, kinds).step(|| "join the container's namespaces".into())?;
         if kinds.contains(Kinds::USER) {
             privileges::become_root()?;
         }
-        become_process(exec, socket)
+        become_process(exec, inside.labels.as_ref(), socket)
     })
 }
 
-fn become_process(exec: &Exec<'_>, socket: &OwnedFd) -> Result<(), Error> {
+fn become_process(exec: &Exec<'_>, labels: Option<&Labels>, socket: &OwnedFd) -> Result<(), Error> {
     privileges::new_session(true)?;
     let root = Root::of_process().step(|| "open the container's root".into())?;
     let terminal = match exec.stdio {
@@ -119,9 +135,10 @@ fn become_process(exec: &Exec<'_>, socket: &OwnedFd) -> Result<(), Error> {
     let program = Program::new(exec.process, identity.home.as_deref())?;
     place::check_workdir(exec.process.cwd())?;
     drop(root);
-    privileges::set_scheduling(exec.process, None)?;
+    scheduling::set(exec.process, exec.linux)?;
     take_streams(&exec.stdio, terminal.as_ref(), &identity)?;
-    let filter = privileges::drop_to(exec.process, &identity, exec.seccomp)?;
+    labels.map_or(Ok(()), Labels::apply)?;
+    let filter = privileges::drop_to(exec.process, &identity, exec.seccomp, socket)?;
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     close_but_inherited(exec.inherited)?;
     channel::ready(socket, identity.uid, identity.gid, terminal.map(|terminal| terminal.master))?;

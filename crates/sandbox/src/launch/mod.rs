@@ -3,6 +3,7 @@
 
 mod binds;
 mod channel;
+mod check;
 mod child;
 mod copyup;
 mod devices;
@@ -10,6 +11,7 @@ mod exec;
 mod gate;
 mod idmap;
 mod init;
+mod labels;
 mod mounts;
 mod namespaces;
 mod options;
@@ -19,15 +21,17 @@ mod place;
 mod privileges;
 mod program;
 mod root;
+mod scheduling;
 mod stage;
 mod step;
+mod sysctl;
 mod terminal;
 mod users;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{Linux, Process, Spec};
 
 pub use gate::{Gate, Starter, knock};
 pub use options::NO_LINKS;
@@ -65,9 +69,12 @@ pub struct Launch<'a> {
 pub struct Extras<'a> {
     /// Where the container waits for its start once its maker has [left](Created::leave) it.
     pub gate: Option<Gate>,
-    /// What the configuration's hooks are told. Without it, a configuration with hooks is refused. With it, the numbers of
-    /// `process.user` are taken as they are, `user` and `groups` notwithstanding.
+    /// What the configuration's hooks, and the listener of its filter, are told. Without it, a configuration with hooks or
+    /// such a filter is refused.
     pub about: Option<&'a About>,
+    /// An OCI runtime asks: the numbers of `process.user` are taken as they are, `user` and `groups` notwithstanding, and
+    /// service managers are to see the container in the unified hierarchy too.
+    pub is_runtime: bool,
     /// The caller's descriptors that the program inherits.
     pub inherited: &'a [i32],
     /// Put the new root over the old one instead of `pivot_root`, which is impossible on an initial ramfs.
@@ -145,6 +152,9 @@ pub enum Error {
     /// A hook failed: the container's life ends as if it were deleted (runtime-spec, runtime.md "Lifecycle").
     #[error("{0}")]
     Hook(String),
+    /// A further process for a container whose first one has ended.
+    #[error("the container is not running")]
+    NotRunning,
     /// A step failed: the text names step, arguments and cause.
     #[error("{0}")]
     Step(String),
@@ -178,6 +188,8 @@ pub struct Exec<'a> {
     pub target_pid: i32,
     /// What to run.
     pub process: &'a Process,
+    /// The container's configuration, of which all its processes share execution domain and memory policy.
+    pub linux: Option<&'a Linux>,
     /// `user[:group]` still to be looked up in the container; empty: `process.user`.
     pub user: &'a str,
     /// Take the numbers of `process.user` as they are, `user` notwithstanding: no group is added.
@@ -190,6 +202,8 @@ pub struct Exec<'a> {
     pub cgroup: Option<&'a cgroup::Cgroup>,
     /// The caller's descriptors that the program inherits.
     pub inherited: &'a [i32],
+    /// Who answers the calls that the filter does not decide.
+    pub listener: Option<seccomp::Listener<'a>>,
 }
 
 /// Runs one more process; returns once its program has been executed.

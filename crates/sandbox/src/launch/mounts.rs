@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::{LinuxIdMapping, Mount as OciMount};
 
 use super::Error;
+use super::check::id_ranges;
 use super::options::Options;
 
 /// One planned mount.
@@ -17,8 +18,11 @@ pub(super) struct Mount {
     /// How.
     pub(super) options: Options,
     /// Its own id mappings (users, groups), if it has some.
-    pub(super) mappings: Option<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>,
+    pub(super) mappings: Option<Mappings>,
 }
+
+/// Mappings of users and of groups.
+pub(super) type Mappings = (Vec<LinuxIdMapping>, Vec<LinuxIdMapping>);
 
 /// What is mounted, and who makes it: the child, in the container's namespaces, or the parent, with the host's rights.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub(super) enum Source {
     Devices,
     /// Parent: part of the host's tree.
     Bind(PathBuf),
+    /// Child: nothing new, but other options for what is mounted there.
+    Remount,
     /// Parent: a file system from a device or a server.
     Device {
         /// `ext4`, `nfs`, …
@@ -43,7 +49,12 @@ pub(super) enum Source {
 impl Source {
     /// Whether the parent makes it.
     pub(super) fn outside(&self) -> bool {
-        !matches!(self, Self::Inside(_) | Self::Cgroup)
+        !matches!(self, Self::Inside(_) | Self::Cgroup | Self::Remount)
+    }
+
+    /// Whether the child makes it.
+    pub(super) fn inside(&self) -> bool {
+        matches!(self, Self::Inside(_) | Self::Cgroup)
     }
 
     /// What errors call it.
@@ -52,26 +63,37 @@ impl Source {
             Self::Inside(kind) => kind.clone(),
             Self::Cgroup => "cgroup".into(),
             Self::Devices => "devices".into(),
+            Self::Remount => "again".into(),
             Self::Bind(path) => path.display().to_string(),
             Self::Device { kind, device } => format!("{} ({kind})", device.display()),
         }
     }
 }
 
-/// Plans all mounts of the configuration, in its order.
-pub(super) fn plan(mounts: &[OciMount]) -> Result<Vec<Mount>, Error> {
-    mounts.iter().map(plan_one).collect()
+/// Plans all mounts of the configuration, in its order. `label` is an option for new file systems that can have it.
+pub(super) fn plan(mounts: &[OciMount], label: Option<&str>) -> Result<Vec<Mount>, Error> {
+    let labelled = |source: &Source| match source {
+        Source::Inside(kind) => !matches!(kind.as_str(), "proc" | "sysfs"),
+        other => *other == Source::Devices,
+    };
+    let plan = |mount| {
+        let mut mount = plan_one(mount)?;
+        mount.options.data.extend(label.filter(|_| labelled(&mount.source)).map(str::to_owned));
+        Ok(mount)
+    };
+    mounts.iter().map(plan).collect()
 }
 
 fn plan_one(mount: &OciMount) -> Result<Mount, Error> {
     let destination = destination(mount.destination())?;
-    let options = Options::parse(mount.options().as_deref().unwrap_or_default());
+    let mut options = Options::parse(mount.options().as_deref().unwrap_or_default());
     let kind = mount.typ().as_deref().unwrap_or(if options.bind { "bind" } else { "none" });
     let path = || {
         let source = mount.source().clone().filter(|source| !source.as_os_str().is_empty());
         source.ok_or_else(|| Error::Invalid(format!("mount {}: no source", destination.display())))
     };
     let source = match kind {
+        _ if options.remount => Source::Remount,
         _ if kind == "bind" || options.bind => Source::Bind(path()?),
         "cgroup" | "cgroup2" => Source::Cgroup,
         "tmpfs" if destination == Path::new("/dev") => Source::Devices,
@@ -89,11 +111,29 @@ fn plan_one(mount: &OciMount) -> Result<Mount, Error> {
         return Err(Error::Invalid(format!("mount {}: tmpcopyup is for tmpfs only", destination.display())));
     }
     check_proc(&destination, &source)?;
-    let mappings = match (mount.uid_mappings(), mount.gid_mappings()) {
-        (None, None) => None,
-        (uids, gids) => Some((uids.clone().unwrap_or_default(), gids.clone().unwrap_or_default())),
-    };
+    let mappings = mappings(&destination, mount)?;
+    // As for runc: the mappings alone say it too.
+    options.idmap |= mappings.is_some();
+    if options.idmap && !matches!(source, Source::Bind(_) | Source::Device { .. }) {
+        let text =
+            format!("mount {}: id-mapped mounts are only supported for bind mounts and devices", destination.display());
+        return Err(Error::Invalid(text));
+    }
     Ok(Mount { destination, source, options, mappings })
+}
+
+/// The mount's own id mappings, of which both or none must be there (runtime-spec, config.md "POSIX-platform Mounts").
+fn mappings(destination: &Path, mount: &OciMount) -> Result<Option<Mappings>, Error> {
+    let list = |list: &Option<Vec<LinuxIdMapping>>| list.clone().unwrap_or_default();
+    let (uids, gids) = (list(mount.uid_mappings()), list(mount.gid_mappings()));
+    let field = |name: &str| format!("mount {}: {name}", destination.display());
+    id_ranges(&field("uidMappings"), &uids)?;
+    id_ranges(&field("gidMappings"), &gids)?;
+    match (uids.is_empty(), gids.is_empty()) {
+        (true, true) => Ok(None),
+        (false, false) => Ok(Some((uids, gids))),
+        _ => Err(Error::Invalid(field("id-mapped mounts must have both uidMappings and gidMappings"))),
+    }
 }
 
 /// The destination as an absolute path without `..`; relative ones count from the root (runtime-spec 1.2).
@@ -180,6 +220,7 @@ mod tests {
     #[test]
     fn dot_dot_and_root_are_refused() {
         assert!(one("bind", "/a", "/b/../../c", &["bind"]).is_err());
+        assert!(one("tmpfs", "tmpfs", "/b", &["idmap"]).is_err());
         assert!(one("bind", "/a", "/", &["bind"]).is_err());
     }
 }

@@ -63,6 +63,11 @@ impl Namespaces {
         self.joined.iter().find(|(joined, _)| *joined == kind).map(|(_, fd)| fd)
     }
 
+    /// Whether the container has another namespace of this kind than the caller.
+    pub(super) fn separate(&self, kind: Kinds) -> bool {
+        self.new.contains(kind) || self.joined(kind).is_some_and(|joined| !is_callers(kind, joined))
+    }
+
     /// Joins all that are to be joined, except processes' (which only children enter).
     pub(super) fn join(&self) -> Result<(), Error> {
         for (kind, fd) in self.joined.iter().filter(|(kind, _)| *kind != Kinds::PID) {
@@ -70,6 +75,19 @@ impl Namespaces {
         }
         Ok(())
     }
+}
+
+/// Whether the caller is in this namespace itself.
+fn is_callers(kind: Kinds, namespace: &OwnedFd) -> bool {
+    let file = match kind {
+        Kinds::MOUNT => "mnt",
+        Kinds::NETWORK => "net",
+        other => name(other),
+    };
+    let own = rustix::fs::stat(format!("/proc/self/ns/{file}"));
+    let joined = rustix::fs::fstat(namespace);
+    own.and_then(|own| Ok((own.st_dev, own.st_ino) == joined.map(|joined| (joined.st_dev, joined.st_ino))?))
+        .unwrap_or(true)
 }
 
 fn kind(typ: LinuxNamespaceType) -> Kinds {

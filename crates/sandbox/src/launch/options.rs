@@ -3,7 +3,7 @@
 use linux::mount::attr;
 
 /// Options of one mount, sorted by what carries them out.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
     /// Attributes of the mount itself, to set and to clear.
     pub(super) set: u64,
@@ -27,6 +27,10 @@ pub(super) struct Options {
     pub(super) copy_up: bool,
     /// The source has no symbolic links, and if it has some by now, somebody is playing tricks (see [`NO_LINKS`]).
     pub(super) no_links: bool,
+    /// Change what is mounted there already.
+    pub(super) remount: bool,
+    /// Words about a file system as a whole, in their order; without effect on bind mounts.
+    pub(super) whole: Vec<&'static str>,
     /// What only the file system understands: `key` or `key=value`.
     pub(super) data: Vec<String>,
 }
@@ -36,7 +40,7 @@ pub(super) struct Options {
 pub const NO_LINKS: &str = "x-kiste.no-links";
 
 /// Words that set or clear attribute bits: (word, set, clear).
-const ATTRIBUTES: [(&str, u64, u64); 20] = [
+const ATTRIBUTES: [(&str, u64, u64); 18] = [
     ("ro", attr::RDONLY, 0),
     ("rw", 0, attr::RDONLY),
     ("nosuid", attr::NOSUID, 0),
@@ -55,9 +59,16 @@ const ATTRIBUTES: [(&str, u64, u64); 20] = [
     ("diratime", 0, attr::NODIRATIME),
     ("nosymfollow", attr::NOSYMFOLLOW, 0),
     ("symfollow", 0, attr::NOSYMFOLLOW),
-    ("defaults", 0, 0),
-    ("nofail", 0, 0),
 ];
+
+/// Words that the kernel takes for any file system (`fs/fs_context.c`), and one that only some know.
+const WHOLE: [&str; 8] = ["sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", IVERSION];
+
+/// Count changes of files. A file system that cannot, does not: so it is with mount(2).
+pub(super) const IVERSION: &str = "iversion";
+
+/// Words that change nothing: defaults, and how much is logged, which mounting by descriptors does not do.
+const NOTHING: [&str; 5] = ["defaults", "nofail", "noiversion", "silent", "loud"];
 
 /// (word, flag) of the propagation types; an `r` before them means the whole tree.
 const PROPAGATIONS: [(&str, libc::c_ulong); 4] = [
@@ -82,9 +93,13 @@ impl Options {
             "idmap" => self.idmap = true,
             "ridmap" => (self.idmap, self.idmap_recursive) = (true, true),
             "tmpcopyup" => self.copy_up = true,
+            "remount" => self.remount = true,
+            _ if NOTHING.contains(&word) => {}
             NO_LINKS => self.no_links = true,
             _ => {
-                if !self.add_attribute(word) && !self.add_propagation(word) {
+                if let Some(word) = WHOLE.iter().find(|known| **known == word) {
+                    self.whole.push(word);
+                } else if !self.add_attribute(word) && !self.add_propagation(word) {
                     self.data.push(word.to_owned());
                 }
             }
@@ -146,6 +161,21 @@ mod tests {
         assert_eq!((options.set, options.clear), (0, attr::RDONLY));
         let options = parse(&["rw", "ro", "noexec", "exec"]);
         assert_eq!((options.set, options.clear), (attr::RDONLY, attr::NOEXEC));
+    }
+
+    /// Every word of runtime-spec's table (config.md, "Linux mount options") is understood.
+    #[test]
+    fn no_word_of_the_specification_is_data() {
+        let table = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev \
+            nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime \
+            rbind rdev rdiratime relatime remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid \
+            rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared \
+            silent slave strictatime suid symfollow sync tmpcopyup unbindable idmap ridmap rnodev";
+        let words: Vec<&str> = table.split_whitespace().collect();
+        let options = parse(&words);
+        assert_eq!(options.data, [""; 0]);
+        assert!(options.remount && options.copy_up && options.idmap_recursive);
+        assert_eq!(options.whole.len(), 8);
     }
 
     #[test]

@@ -1,27 +1,33 @@
 //! The caller's half of [`create`](super::create): it makes the child, maps its ids, and prepares with the host's rights
 //! what the child moves into place, while the child prepares what only it can.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use linux::clone::{Child, Clone};
 use linux::namespace::Kinds;
 use linux::process::Title;
 use oci_spec::runtime::{Hook, Hooks, Linux, Process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode};
-use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{
+    PidfdFlags, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, pidfd_getfd, pidfd_send_signal, waitid,
+};
 
 use super::channel::{self, Report};
 use super::devices::{self, Device};
 use super::idmap::{self, IdMap};
+use super::labels::{self, Labels};
 use super::mounts::{self, Mount, Source};
 use super::namespaces::Namespaces;
 use super::overlay::Writable;
 use super::place::Covers;
 use super::step::Step;
-use super::{Created, Error, Held, Launch, Rootfs, Stdio, binds, child, overlay};
+use super::{Created, Error, Held, Launch, Rootfs, Stdio, binds, check, child, overlay};
 use crate::cgroup::Entry;
-use crate::hooks::{self, Env};
+use crate::hooks::Env;
+use crate::resctrl;
+use crate::seccomp::Listener;
 
 /// The configuration, checked, and everything that both halves work from.
 pub(super) struct Plan<'a> {
@@ -36,6 +42,8 @@ pub(super) struct Plan<'a> {
     pub(super) entry: Option<Entry>,
     /// Without the host's rights: no id-mapped mounts, and no device nodes but the host's own.
     pub(super) rootless: bool,
+    /// Of security modules.
+    pub(super) labels: Option<Labels>,
     /// Where the built-in init hides its maker's command line; without it, it just shows.
     pub(super) title: Option<Title>,
 }
@@ -45,17 +53,16 @@ impl<'a> Plan<'a> {
         let missing = |field: &str| Error::Invalid(format!("{field} is missing from the configuration"));
         let linux = launch.spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
         let process = launch.spec.process().as_ref().ok_or_else(|| missing("process"))?;
-        let mounts = mounts::plan(launch.spec.mounts().as_deref().unwrap_or_default())?;
+        let label = labels::mount_option(linux.mount_label().as_ref())?;
+        let mounts = mounts::plan(launch.spec.mounts().as_deref().unwrap_or_default(), label.as_deref())?;
         let rootless = crate::rootless::is_rootless();
         let (devices, single_devices) = devices(linux, &mounts, rootless)?;
         let entry = launch.cgroup.map(|cgroup| cgroup.entry().step(|| "open the cgroup".into())).transpose()?;
         let namespaces = Namespaces::new(linux)?;
-        check_propagation(&mounts, namespaces.own_user())?;
-        check_empty(&launch.state)?;
-        unsupported(launch, linux, process)?;
-        launch.spec.hooks().as_ref().map_or(Ok(()), check_hooks)?;
+        check::configuration(launch, linux, process, &namespaces, &mounts)?;
+        let labels = Labels::of(process)?;
         let title = launch.init.then(|| Title::find().ok()).flatten();
-        Ok(Self { launch, linux, process, namespaces, mounts, devices, single_devices, entry, rootless, title })
+        Ok(Self { launch, linux, process, namespaces, mounts, devices, single_devices, entry, rootless, labels, title })
     }
 
     /// How many descriptors the parent hands over: the root, what hides paths, the mounts that it makes, the devices
@@ -92,6 +99,11 @@ impl<'a> Plan<'a> {
         about.run(kind, list(hooks).as_ref(), status, pid, env).map_err(Error::Hook)
     }
 
+    /// Who answers the calls that the filter does not decide.
+    fn listener(&self) -> Option<Listener<'_>> {
+        Listener::of(self.linux.seccomp().as_ref(), self.launch.extras.about?)
+    }
+
     /// Where the root file system is on the host.
     pub(super) fn rootfs_path(&self) -> &Path {
         match &self.launch.rootfs {
@@ -103,39 +115,8 @@ impl<'a> Plan<'a> {
 
 /// Deprecated since runtime-spec 1.0.2, and still what callers use.
 #[allow(deprecated, reason = "callers still use them")]
-fn prestart(hooks: &Hooks) -> &Option<Vec<Hook>> {
+pub(super) fn prestart(hooks: &Hooks) -> &Option<Vec<Hook>> {
     hooks.prestart()
-}
-
-/// Refuses malformed hooks before anything is made.
-fn check_hooks(hooks: &Hooks) -> Result<(), Error> {
-    let lists: [(&str, &Option<Vec<Hook>>); 6] = [
-        ("prestart", prestart(hooks)),
-        ("createRuntime", hooks.create_runtime()),
-        ("createContainer", hooks.create_container()),
-        ("startContainer", hooks.start_container()),
-        ("poststart", hooks.poststart()),
-        ("poststop", hooks.poststop()),
-    ];
-    lists.iter().try_for_each(|(kind, list)| hooks::check(kind, list.as_ref())).map_err(Error::Invalid)
-}
-
-/// What the configuration may ask for and nobody here carries out is refused, not ignored.
-fn unsupported(launch: &Launch<'_>, linux: &Linux, process: &Process) -> Result<(), Error> {
-    let wanted = [
-        ("hooks", launch.spec.hooks().is_some() && launch.extras.about.is_none()),
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
-        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
-        ("linux.mountLabel", linux.mount_label().as_ref().is_some_and(|label| !label.is_empty())),
-        ("process.apparmorProfile", process.apparmor_profile().as_ref().is_some_and(|profile| !profile.is_empty())),
-        ("process.selinuxLabel", process.selinux_label().as_ref().is_some_and(|label| !label.is_empty())),
-        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
-    ];
-    match wanted.iter().find(|(_, present)| *present) {
-        None => Ok(()),
-        Some((field, _)) => Err(Error::Invalid(format!("{field} in the configuration is not supported"))),
-    }
 }
 
 /// The devices on our `/dev` and those that are elsewhere. If `/dev` is somebody else's, what is configured is shown there;
@@ -149,30 +130,6 @@ fn devices(linux: &Linux, mounts: &[Mount], rootless: bool) -> Result<(Vec<Devic
             Ok((Vec::new(), all.into_iter().filter(|device| !device.is_default()).collect()))
         }
         false => Ok((Vec::new(), all)),
-    }
-}
-
-/// A mount that is shared with the host must not be in the hands of another user namespace.
-fn check_propagation(mounts: &[Mount], own_user: bool) -> Result<(), Error> {
-    let shared = |mount: &&Mount| mount.options.propagation == libc::MS_SHARED;
-    match mounts.iter().find(shared).filter(|_| own_user) {
-        None => Ok(()),
-        Some(mount) => Err(Error::Invalid(format!(
-            "mount {}: shared propagation would let the container change the host's mounts; use slave, or --userns=host",
-            mount.destination.display()
-        ))),
-    }
-}
-
-/// What hides masked directories must not show anything itself.
-fn check_empty(directory: &Path) -> Result<(), Error> {
-    let mut entries = std::fs::read_dir(directory)
-        .step(|| format!("read {}, which hides masked directories", directory.display()))?;
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => {
-            Err(Error::Invalid(format!("{}, which hides masked directories, is not empty", directory.display())))
-        }
     }
 }
 
@@ -208,7 +165,7 @@ fn clone(plan: &Plan<'_>, control: &OwnedFd, childs: &OwnedFd) -> Result<Child, 
     };
     // Beside v1 hierarchies, a service manager looks at the unified one. The engine's monitor is in the right place there
     // itself; an OCI runtime is its caller's.
-    let unified = match plan.launch.cgroup.filter(|_| plan.launch.extras.about.is_some()) {
+    let unified = match plan.launch.cgroup.filter(|_| plan.launch.extras.is_runtime) {
         Some(cgroup) => cgroup.unified_entry().step(|| "make the unified cgroup".into())?,
         None => None,
     };
@@ -294,6 +251,9 @@ fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child, held: &mut Held) -> 
         false => None,
     };
     super::privileges::set_oom_score(child.pid, plan.process)?;
+    if let (Some(rdt), Some(about)) = (plan.linux.intel_rdt(), plan.launch.extras.about) {
+        resctrl::join(rdt, &about.id, child.pid).map_err(|text| Error::Step(format!("linux.intelRdt: {text}")))?;
+    }
     if has_offset_clocks(plan) {
         set_clocks(plan, control, child)?;
     }
@@ -304,14 +264,48 @@ fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child, held: &mut Held) -> 
         plan.run_hooks("createRuntime", Hooks::create_runtime, "creating", child.pid, Env::Callers)?;
         channel::done(control)?;
     }
-    match channel::receive(control)? {
-        Report::Ready { uid, gid, terminal } => {
-            give_pipes(&plan.launch.stdio, child.pid, uid, gid);
-            super::privileges::set_rlimits(child.pid, plan.process)?;
-            Ok(terminal)
+    let listener = plan.listener();
+    let Ready { uid, gid, terminal } = wait_ready(control, child, child.pid, listener.as_ref())?;
+    give_pipes(&plan.launch.stdio, child.pid, uid, gid);
+    super::privileges::set_rlimits(child.pid, plan.process)?;
+    Ok(terminal)
+}
+
+/// What a child says once everything is in place.
+pub(super) struct Ready {
+    /// As the container numbers it, like `gid`.
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) terminal: Option<OwnedFd>,
+}
+
+/// Waits until everything is in place, and hands the filter's listener, if it has one, to who answers. `first` is the
+/// container's first process.
+pub(super) fn wait_ready(
+    control: &OwnedFd,
+    child: &Child,
+    first: i32,
+    listener: Option<&Listener<'_>>,
+) -> Result<Ready, Error> {
+    loop {
+        match channel::receive(control)? {
+            Report::Ready { uid, gid, terminal } => return Ok(Ready { uid, gid, terminal }),
+            Report::Listener(number) if let Some(listener) = listener => {
+                let filter = pidfd_getfd(&child.pidfd, number, PidfdGetfdFlags::empty())
+                    .step(|| "take the seccomp filter's listener".into())?;
+                listener.send(child.pid, first, filter.as_fd()).step(|| {
+                    format!("linux.seccomp.listenerPath: send the listener to {}", listener.path().display())
+                })?;
+            }
+            _ => return Err(ended(child)),
         }
-        _ => Err(ended(child)),
     }
+}
+
+/// Whether the process behind a pidfd has ended.
+pub(super) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], Some(&now)), Ok(1))
 }
 
 /// Why a child is gone that has not said why.
@@ -379,7 +373,7 @@ fn make(plan: &Plan<'_>, mount: &Mount, map: Option<&IdMap>) -> Result<OwnedFd, 
         }
         Source::Bind(path) => binds::bind(path, mount, map),
         Source::Device { kind, device } => binds::device(kind, device, mount, map),
-        Source::Inside(_) | Source::Cgroup => Err(Error::Invalid("not made outside".into())),
+        Source::Inside(_) | Source::Cgroup | Source::Remount => Err(Error::Invalid("not made outside".into())),
     }
 }
 
@@ -446,7 +440,7 @@ impl PidsOfChildren {
     }
 
     /// Likewise, borrowed.
-    pub(super) fn join_fd(target: std::os::fd::BorrowedFd<'_>) -> Result<Self, Error> {
+    pub(super) fn join_fd(target: BorrowedFd<'_>) -> Result<Self, Error> {
         let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
             .step(|| "open own pidfd".into())?;
         linux::namespace::join(target, Kinds::PID).step(|| "join the pid namespace".into())?;

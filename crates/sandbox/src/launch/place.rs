@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use linux::mount::{Attributes, attr, clone_tree, set_attributes};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
+use rustix::mount::{FsPickFlags, MoveMountFlags, UnmountFlags, fsconfig_reconfigure, fspick, move_mount, unmount};
 
 use super::binds::filesystem;
 use super::devices::{self, Device, SINGLE};
@@ -15,13 +15,13 @@ use super::mounts::{Mount, Source};
 use super::options::Options;
 use super::root::{DIRECTORY_MODE, Root, is_directory};
 use super::step::Step;
-use super::{Error, copyup};
+use super::{Error, binds, copyup};
 use crate::cgroup::{self, Cgroup};
 
 /// What the child makes before it leaves the host's tree (the kernel allows new procfs and sysfs mounts in a user
 /// namespace only while full ones can be seen): one detached mount for each [`Mount`] that is not the parent's.
 pub(super) fn make_own(mounts: &[Mount], own_cgroups: bool, cgroup: Option<&Cgroup>) -> Result<Vec<Made>, Error> {
-    mounts.iter().filter(|mount| !mount.source.outside()).map(|mount| make(mount, own_cgroups, cgroup)).collect()
+    mounts.iter().filter(|mount| mount.source.inside()).map(|mount| make(mount, own_cgroups, cgroup)).collect()
 }
 
 /// A detached mount and, for v1 cgroups, what goes below it.
@@ -141,10 +141,29 @@ pub(super) fn attach(tree: impl AsFd, target: impl AsFd) -> rustix::io::Result<(
     move_mount(tree, "", target, "", flags)
 }
 
+/// Changes what is mounted at the destination already (`remount`): the mount's attributes and, unless it is a bind mount,
+/// what the options say about its file system.
+pub(super) fn remount(root: &Root, mount: &Mount) -> Result<(), Error> {
+    let what = || format!("remount {}", mount.destination.display());
+    let options = &mount.options;
+    let target = root.open(&mount.destination, OFlags::PATH).step(what)?;
+    binds::apply(&target, options).step(what)?;
+    if options.bind || (options.data.is_empty() && options.whole.is_empty()) {
+        return Ok(());
+    }
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_NO_AUTOMOUNT;
+    let fs = fspick(&target, "", flags).step(what)?;
+    binds::configure(&fs, "remount", options)?;
+    fsconfig_reconfigure(&fs).step(what)
+}
+
 /// Moves one planned mount to its destination, making the mount point where it is missing.
 pub(super) fn place(root: &Root, mount: &Mount, made: &Made) -> Result<(), Error> {
     let path = &mount.destination;
     let what = || format!("mount {} on {}", mount.source.name(), path.display());
+    // As runc: a tmpfs looks like the directory that it covers, if there is one.
+    let covers = || root.open(path, OFlags::PATH | OFlags::DIRECTORY).ok();
+    let covered = (mount.source == Source::Inside("tmpfs".into()) && !names_mode(mount)).then(covers).flatten();
     let target = match &mount.source {
         Source::Inside(kind) if kind == "proc" || kind == "sysfs" => ordinary_directory(root, path, kind)?,
         Source::Devices => ordinary_directory(root, path, "tmpfs")?,
@@ -155,8 +174,16 @@ pub(super) fn place(root: &Root, mount: &Mount, made: &Made) -> Result<(), Error
         _ => root.make_file(path).step(what)?,
     };
     if mount.options.copy_up {
-        let itself = !mount.options.data.iter().any(|word| word.starts_with("mode="));
-        copyup::copy(&target, &made.tree, itself).step(|| format!("copy {} into its tmpfs", path.display()))?;
+        copyup::copy(&target, &made.tree, !names_mode(mount))
+            .step(|| format!("copy {} into its tmpfs", path.display()))?;
+    }
+    if let Some(covered) = covered {
+        let mode = rustix::fs::fstat(covered).step(what)?.st_mode;
+        rustix::fs::fchmod(
+            rustix::fs::openat(&made.tree, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).step(what)?,
+            Mode::from_raw_mode(mode & 0o7777),
+        )
+        .step(what)?;
     }
     match attach(&made.tree, &target) {
         // What mount(2) calls ENOTDIR is EINVAL to move_mount(2).
@@ -167,6 +194,10 @@ pub(super) fn place(root: &Root, mount: &Mount, made: &Made) -> Result<(), Error
         place_cgroups(mount, made)?;
     }
     Ok(())
+}
+
+fn names_mode(mount: &Mount) -> bool {
+    mount.options.data.iter().any(|word| word.starts_with("mode="))
 }
 
 fn not_of_one_kind(what: &str) -> Error {
@@ -185,6 +216,13 @@ fn differ(tree: &OwnedFd, target: &OwnedFd) -> bool {
 /// the root, where no path leads to it, for that moment.
 pub(super) fn place_device(root: &Root, device: &Device, tree: &OwnedFd) -> Result<(), Error> {
     let what = || format!("mount device {}", device.path.display());
+    if let Ok(present) = root.open(&device.path, OFlags::PATH) {
+        match device.check_present(&rustix::fs::fstat(present).step(what)?) {
+            // On a `/dev` of the image's own, where nobody asked for it.
+            Err(_) if device.is_default() => return Ok(()),
+            other => other?,
+        }
+    }
     let target = root.make_file(&device.path).step(what)?;
     attach(tree, root.fd()).step(what)?;
     let node = clone_tree(tree, Path::new(SINGLE), false, &Attributes::default()).step(what)?;

@@ -1,13 +1,10 @@
 //! Giving up privileges: from the container's root with everything to exactly what the configuration grants.
 
 use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use linux::process::Scheduling;
-use oci_spec::runtime::{
-    Capability, IOPriorityClass, LinuxCapabilities, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
-    PosixRlimitType, Process, Spec,
-};
+use oci_spec::runtime::{Capability, LinuxCapabilities, PosixRlimitType, Process};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -17,9 +14,9 @@ use rustix::thread::{
     set_thread_res_gid, set_thread_res_uid,
 };
 
-use super::Error;
 use super::step::{Step, describe};
 use super::users::Identity;
+use super::{Error, channel};
 use crate::seccomp;
 
 /// The session of the new process: a session of its own and, if wanted and where the kernel has them, a keyring of its
@@ -61,13 +58,15 @@ fn may_set_no_groups() -> bool {
 }
 
 /// Everything from the container's root to the configured process, in the one order that works. Afterwards the process
-/// can still load its filter, if it is given back.
+/// can still load its filter, if it is given back; the listener of one that was loaded goes over `socket`.
 pub(super) fn drop_to<'a>(
     process: &Process,
     identity: &Identity,
     filter: Option<&'a seccomp::Program>,
+    socket: &OwnedFd,
 ) -> Result<Option<&'a seccomp::Program>, Error> {
-    let (sets, ambient, bounding) = capabilities(process.capabilities().as_ref());
+    let own = rustix::thread::capabilities(None).step(|| "read capabilities".into())?.permitted;
+    let (sets, ambient, bounding) = capabilities(process.capabilities().as_ref(), own);
     let no_new_privs = process.no_new_privileges().unwrap_or(false);
     drop_bounding(bounding)?;
     let entered = enter_workdir(process.cwd());
@@ -83,7 +82,7 @@ pub(super) fn drop_to<'a>(
     if !no_new_privs {
         // Without no_new_privs only CAP_SYS_ADMIN may load a filter, so it comes before the capabilities go.
         raise_permitted()?;
-        load(filter)?;
+        load_and_tell(filter, socket)?;
     }
     set_capabilities(None, sets).step(|| "set capabilities".into())?;
     set_ambient(ambient)?;
@@ -92,15 +91,26 @@ pub(super) fn drop_to<'a>(
         return Ok(None);
     }
     set_no_new_privs(true).step(|| "set no_new_privs".into())?;
+    if filter.is_some_and(seccomp::Program::notifies) {
+        load_and_tell(filter, socket)?;
+        return Ok(None);
+    }
     Ok(filter)
+}
+
+/// Loads a filter while somebody can still take its listener. What this process calls from now on may wait for the
+/// listener's answer, `write`, which tells of it, excepted.
+fn load_and_tell(filter: Option<&seccomp::Program>, socket: &OwnedFd) -> Result<(), Error> {
+    let Some(filter) = filter else { return Ok(()) };
+    if let Some(listener) = filter.load().step(|| "load the seccomp filter".into())? {
+        channel::listener(socket, listener)?;
+    }
+    Ok(())
 }
 
 /// Loads the filter: the very last step before the program.
 pub(super) fn load(filter: Option<&seccomp::Program>) -> Result<(), Error> {
     match filter {
-        Some(filter) if filter.notifies() => {
-            Err(Error::Invalid("linux.seccomp: SCMP_ACT_NOTIFY is not supported here: nobody answers the calls".into()))
-        }
         Some(filter) => filter.load().map(drop).step(|| "load the seccomp filter".into()),
         None => Ok(()),
     }
@@ -142,21 +152,23 @@ fn enter_workdir(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// (effective, permitted, inheritable), ambient, bounding. What is in none of the configuration's sets is not given, least
-/// of all as inheritable (CVE-2022-24769); ambient can only hold what is permitted and inheritable.
-fn capabilities(configured: Option<&LinuxCapabilities>) -> (CapabilitySets, CapabilitySet, CapabilitySet) {
+/// (effective, permitted, inheritable), ambient, bounding: what the configuration says, so far as the process has it to
+/// give. What cannot be granted is left out (runtime-spec, config.md "Linux Process"). An ambient capability must be
+/// permitted and inheritable.
+fn capabilities(
+    configured: Option<&LinuxCapabilities>,
+    own: CapabilitySet,
+) -> (CapabilitySets, CapabilitySet, CapabilitySet) {
     let none = CapabilitySet::empty();
     let Some(configured) = configured else {
         return (CapabilitySets { effective: none, permitted: none, inheritable: none }, none, none);
     };
     let set = |list: &Option<HashSet<Capability>>| list.iter().flatten().map(|c| bit(*c)).fold(none, |a, b| a | b);
-    let ambient = set(configured.ambient()) & set(configured.permitted());
-    let sets = CapabilitySets {
-        effective: set(configured.effective()),
-        permitted: set(configured.permitted()),
-        inheritable: set(configured.inheritable()),
-    };
-    (sets, ambient & sets.inheritable, set(configured.bounding()))
+    let permitted = set(configured.permitted()) & own;
+    let bounding = set(configured.bounding());
+    let inheritable = set(configured.inheritable()) & own & bounding;
+    let sets = CapabilitySets { effective: set(configured.effective()) & permitted, permitted, inheritable };
+    (sets, set(configured.ambient()) & permitted & inheritable, bounding)
 }
 
 fn drop_bounding(keep: CapabilitySet) -> Result<(), Error> {
@@ -272,62 +284,5 @@ pub(super) fn set_oom_score(pid: i32, process: &Process) -> Result<(), Error> {
     match std::fs::write(&path, score.to_string()) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
         other => other.step(|| format!("write {score} to {path}")),
-    }
-}
-
-/// Scheduling, I/O priority and execution domain, where configured.
-pub(super) fn set_scheduling(process: &Process, spec: Option<&Spec>) -> Result<(), Error> {
-    if let Some(wanted) = process.scheduler() {
-        let scheduling = Scheduling {
-            policy: policy(*wanted.policy()),
-            flags: wanted.flags().iter().flatten().map(|flag| scheduler_flag(*flag)).fold(0, |a, b| a | b),
-            nice: wanted.nice().unwrap_or(0),
-            priority: wanted.priority().unwrap_or(0) as u32,
-            runtime: wanted.runtime().unwrap_or(0),
-            deadline: wanted.deadline().unwrap_or(0),
-            period: wanted.period().unwrap_or(0),
-        };
-        linux::process::set_scheduling(scheduling).step(|| format!("set scheduler {:?}", wanted.policy()))?;
-    }
-    if let Some(wanted) = process.io_priority() {
-        let class = match wanted.class() {
-            IOPriorityClass::IoprioClassRt => 1,
-            IOPriorityClass::IoprioClassBe => 2,
-            IOPriorityClass::IoprioClassIdle => 3,
-        };
-        linux::process::set_io_priority(class, wanted.priority() as u32).step(|| "set I/O priority".into())?;
-    }
-    let personality = spec.and_then(|spec| spec.linux().as_ref()).and_then(|linux| linux.personality().as_ref());
-    if let Some(wanted) = personality {
-        let domain = match wanted.domain() {
-            LinuxPersonalityDomain::PerLinux => 0,
-            LinuxPersonalityDomain::PerLinux32 => 8,
-        };
-        linux::process::set_personality(domain).step(|| "set personality".into())?;
-    }
-    Ok(())
-}
-
-fn policy(policy: LinuxSchedulerPolicy) -> u32 {
-    match policy {
-        LinuxSchedulerPolicy::SchedOther => 0,
-        LinuxSchedulerPolicy::SchedFifo => 1,
-        LinuxSchedulerPolicy::SchedRr => 2,
-        LinuxSchedulerPolicy::SchedBatch => 3,
-        LinuxSchedulerPolicy::SchedIso => 4,
-        LinuxSchedulerPolicy::SchedIdle => 5,
-        LinuxSchedulerPolicy::SchedDeadline => 6,
-    }
-}
-
-fn scheduler_flag(flag: LinuxSchedulerFlag) -> u64 {
-    match flag {
-        LinuxSchedulerFlag::SchedResetOnFork => 0x01,
-        LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
-        LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
-        LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
-        LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
-        LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
-        LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
     }
 }

@@ -6,6 +6,7 @@ mod cache;
 mod default;
 mod docker;
 mod filter;
+mod listener;
 
 mod profile;
 #[rustfmt::skip]
@@ -24,6 +25,7 @@ use oci_spec::runtime::LinuxSeccomp;
 
 pub use cache::compile_cached;
 pub use docker::from_docker_json;
+pub use listener::Listener;
 
 /// A compiled filter, ready to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
