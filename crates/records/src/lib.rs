@@ -3,6 +3,7 @@
 
 mod migrate;
 mod reserve;
+mod shared;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -139,7 +140,11 @@ impl Records {
             other => other.map_err(sqlite)?,
         };
         let mut records = Records { connection };
+        let small = shared::prepare(path);
         migrate::migrate(&mut records.connection, path, schemas)?;
+        if small {
+            shared::allocate(path)?;
+        }
         Ok(records)
     }
 
