@@ -147,10 +147,11 @@ impl From<records::rusqlite::Error> for Error {
 impl From<image::store::Error> for Error {
     fn from(cause: image::store::Error) -> Self {
         use image::store::Error as E;
-        let kind = match cause {
+        let kind = match &cause {
             E::NotFound(_) => ErrorKind::NotFound,
             E::Untrusted(_) | E::Invalid(_) | E::Platform(_) => ErrorKind::Invalid,
             E::Conflict(_) => ErrorKind::Conflict,
+            E::Refused(text) if text.contains("not found") || text.contains("denied") => ErrorKind::NotFound,
             _ => ErrorKind::Internal,
         };
         Error::new(kind, cause.to_string()).hinted_if(cause.hint())

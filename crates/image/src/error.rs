@@ -20,9 +20,12 @@ pub enum Error {
     /// The verb conflicts with the image's state.
     #[error("{0}")]
     Conflict(String),
-    /// The registry said no or could not be reached.
+    /// The registry could not be reached, or the connection broke.
     #[error("{0}")]
     Registry(String),
+    /// The registry said no.
+    #[error("{0}")]
+    Refused(String),
     /// A step failed.
     #[error("{step}: {cause}")]
     Step {
@@ -43,9 +46,11 @@ impl Error {
             Error::NotFound(_) => Some("`kiste images` lists what is here, `kiste pull` and `kiste load` bring more"),
             Error::Untrusted(_) => Some("nothing was kept; get the image again from a source that you trust"),
             Error::Platform(_) => Some("choose another one with --platform, or an image for this machine"),
-            Error::Registry(text) if text.contains("docker login") || text.contains("manifest") => {
-                Some("check the spelling of the name and the tag")
+            Error::Refused(text) if text.contains("docker login") || text.contains("basic auth") => {
+                Some("check the spelling of the name, and whether `kiste login` is needed")
             }
+            Error::Refused(text) if text.contains("manifest") => Some("check the spelling of the name and the tag"),
+            Error::Refused(_) => Some("the registry decides that: ask those who run it"),
             Error::Registry(_) => Some("check the name of the registry and the network"),
             Error::Step { cause, .. } if cause.contains("No space left") || cause.contains(NO_SPACE) => {
                 Some("free some disk space, or put the images elsewhere with --root")

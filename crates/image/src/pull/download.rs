@@ -122,11 +122,11 @@ impl<'d> Download<'d> {
     }
 
     /// Prepares for another try; whether there is one.
-    fn recover(&mut self) -> bool {
+    fn recover(&mut self, refused: bool) -> bool {
         self.body = None;
         self.failures += 1;
         // That a registry does not begin at all has been tried often enough on the way.
-        if self.failures > RESUMES || self.done == 0 {
+        if refused || self.failures > RESUMES || self.done == 0 {
             self.place += 1;
             self.failures = 0;
             return self.place < self.remote.places();
@@ -167,8 +167,8 @@ impl Read for Download<'_> {
             }
             match self.try_read(buffer) {
                 Ok(got) => return self.advance(got),
-                Err(error @ Error::Registry(_)) => {
-                    if !self.recover() {
+                Err(error @ (Error::Registry(_) | Error::Refused(_))) => {
+                    if !self.recover(matches!(error, Error::Refused(_))) {
                         return Err(io::Error::other(error));
                     }
                 }

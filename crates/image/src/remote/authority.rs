@@ -66,7 +66,7 @@ impl Authority {
         let (key, header) = match challenge {
             Challenge::Basic => match given.filter(|given| !given.username.is_empty()) {
                 Some(given) => (EVERYTHING, basic(given)),
-                None => return Err(Error::Registry("no basic auth credentials".into())),
+                None => return Err(Error::Refused("no basic auth credentials".into())),
             },
             Challenge::Bearer(_) if given.is_some_and(|given| !given.registry_token.is_empty()) => {
                 (EVERYTHING, format!("Bearer {}", given.map_or("", |given| &given.registry_token)))

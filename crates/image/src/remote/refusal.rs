@@ -49,7 +49,7 @@ pub(crate) fn refusal(response: Response<Body>, tried: &Tried<'_>) -> Error {
     };
     let forbidden = matches!(first.code.as_str(), "DENIED" | "UNAUTHORIZED")
         || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    Error::Registry(match *tried {
+    Error::Refused(match *tried {
         Tried::Push(_) if forbidden => detail,
         Tried::Pull(name) | Tried::Manifest(name, _) if forbidden => {
             format!("pull access denied for {name}, repository does not exist or may require 'docker login': {detail}")

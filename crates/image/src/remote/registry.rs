@@ -288,7 +288,7 @@ impl Registry {
         let response = self.read(&Method::GET, &place, &[])?;
         match response.status() {
             StatusCode::UNAUTHORIZED => {
-                Err(Error::Registry(format!("login attempt to {place} failed with status: {}", response.status())))
+                Err(Error::Refused(format!("login attempt to {place} failed with status: {}", response.status())))
             }
             status if status.is_success() => Ok(refresh),
             _ => Err(refusal(response, &Tried::Other(&self.shown))),

@@ -92,6 +92,8 @@ impl Registry {
             tries += 1;
             match self.try_stream(source, &mut session, tries) {
                 Err(Error::Registry(_)) if tries < TRIES => {}
+                // Too large for one request.
+                Err(Error::Refused(text)) if text.contains("413") && tries < IN_PIECES => tries = IN_PIECES - 1,
                 other => return other,
             }
             std::thread::sleep(pause(tries, None));

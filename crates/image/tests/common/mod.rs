@@ -2,11 +2,12 @@
 #![allow(dead_code)]
 
 pub(crate) mod registry;
+pub(crate) mod server;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use image::{Access, Digest, Error, Store};
+use image::{Access, Digest, Error, Pull, Pulled, Store};
 use records::{Durability, Records};
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
@@ -54,6 +55,25 @@ impl Root {
     /// The one of the topmost layer.
     pub(crate) fn top(&self, name: &str) -> PathBuf {
         self.files(name).remove(0)
+    }
+
+    pub(crate) fn pull(&mut self, reference: &str) -> Result<Pulled, Error> {
+        self.pull_with(reference, None).map(|(pulled, _)| pulled)
+    }
+
+    /// With what was said on the way.
+    pub(crate) fn pull_with(
+        &mut self,
+        reference: &str,
+        platform: Option<&str>,
+    ) -> Result<(Pulled, Vec<String>), Error> {
+        let mut said = Vec::new();
+        let mut progress = |id: &str, status: &str, done: u64, total: u64| {
+            said.push(format!("{id}|{status}|{done}|{total}"));
+        };
+        let request = Pull { platform: platform.map(str::to_owned), ..request(reference) };
+        let mut pulled = self.store.pull(&mut self.records, &request, &mut progress)?;
+        Ok((pulled.remove(0), said))
     }
 
     /// Everything below the root but the database and the lock.
@@ -269,4 +289,9 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// Nobody in particular, whatever this machine's user is.
 pub(crate) fn nobody() -> Access {
     Access { config: Some("/nonexistent".into()), credentials: None }
+}
+
+/// A pull by nobody in particular.
+pub(crate) fn request(reference: &str) -> Pull {
+    Pull { reference: reference.to_owned(), access: nobody(), ..Pull::default() }
 }
