@@ -32,7 +32,7 @@ impl Context {
 
     /// Who we are to registries: with the user's `config.json`.
     pub(crate) fn access(&self) -> image::Access {
-        image::Access { config: Some(self.config.clone()), credentials: None }
+        image::Access { config: Some(self.config.clone()), ..image::Access::default() }
     }
 
     /// Prints on standard output, all at once; an error of it ends the command quietly when the reader has gone.

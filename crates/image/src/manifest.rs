@@ -14,11 +14,13 @@ pub(crate) struct Descriptor {
     pub(crate) media_type: String,
     digest: String,
     pub(crate) size: u64,
-    platform: Option<RawPlatform>,
+    platform: Option<serde_json::Value>,
     #[serde(default)]
     annotations: Option<std::collections::HashMap<String, String>>,
     #[serde(default)]
     urls: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) artifact_type: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -36,8 +38,17 @@ impl Descriptor {
 
     /// What it says it is for.
     pub(crate) fn platform(&self) -> Option<Platform> {
-        let raw = self.platform.as_ref()?;
+        let raw = self.parsed_platform()?;
         Some(Platform::normal(&raw.os, &raw.architecture, raw.variant.as_deref()))
+    }
+
+    /// The same, in its own words.
+    pub(crate) fn raw_platform(&self) -> Option<serde_json::Value> {
+        self.platform.clone()
+    }
+
+    fn parsed_platform(&self) -> Option<RawPlatform> {
+        RawPlatform::deserialize(self.platform.as_ref()?).ok()
     }
 
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
@@ -53,7 +64,7 @@ impl Descriptor {
     /// Build provenance and the like: listed among images, but none.
     fn is_attestation(&self) -> bool {
         self.annotation("vnd.docker.reference.type").is_some()
-            || self.platform.as_ref().is_some_and(|platform| platform.os == "unknown")
+            || self.parsed_platform().is_some_and(|platform| platform.os == "unknown")
     }
 }
 

@@ -25,6 +25,7 @@ mod kill;
 mod load;
 mod login;
 mod logs;
+mod manifest;
 mod pause;
 mod port;
 mod prune;

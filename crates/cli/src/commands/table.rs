@@ -51,6 +51,7 @@ pub(crate) static COMMANDS: &[Entry] = &[
 pub(crate) static GROUPS: &[Group] = &[
     Group { name: "container", about: "Manage containers", entries: CONTAINER },
     Group { name: "image", about: "Manage images", entries: IMAGE },
+    Group { name: "manifest", about: "Manage image manifests and manifest lists", entries: MANIFEST },
     Group { name: "system", about: "Manage Kiste itself", entries: SYSTEM },
     Group { name: "volume", about: "Manage volumes", entries: VOLUME },
 ];
@@ -101,6 +102,14 @@ static SYSTEM: &[Entry] = &[
     Entry::of::<system_prune::Args>(&["prune"]),
     Entry::of::<events::Args>(&["events"]),
     Entry::of::<info::Args>(&["info"]),
+];
+
+static MANIFEST: &[Entry] = &[
+    Entry::of::<manifest::AnnotateArgs>(&["annotate"]),
+    Entry::of::<manifest::CreateArgs>(&["create"]),
+    Entry::of::<manifest::InspectArgs>(&["inspect"]),
+    Entry::of::<manifest::PushArgs>(&["push"]),
+    Entry::of::<manifest::RemoveArgs>(&["rm"]),
 ];
 
 static VOLUME: &[Entry] = &[

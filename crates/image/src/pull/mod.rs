@@ -7,6 +7,7 @@ mod partial;
 mod remote;
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use crate::platform::Platform;
 use crate::remote::{Access, Fetched, Registry, Settings};
 use crate::staging::{NewImage, Staging};
 use crate::store::{Progress, Store, known_layers};
-use crate::{Digest, Reference, blobs, config, limits};
+use crate::{Digest, Reference, blobs, config, limits, verify};
 use download::Wanted;
 use partial::Partial;
 
@@ -58,8 +59,9 @@ impl Store {
         let reference: Reference = request.reference.parse()?;
         let platform = request.platform.as_deref().map(str::parse::<Platform>).transpose()?;
         let settings = Arc::new(Settings::read(&request.access)?);
+        let policy = settings.policy.as_deref();
         let mut pull = |reference: &Reference, remote: &Remote| {
-            self.pull_one(records, remote, reference, platform.as_ref(), progress)
+            self.pull_one(records, (remote, policy), reference, platform.as_ref(), progress)
         };
         if !request.all_tags {
             let reference = reference.or_latest();
@@ -85,7 +87,7 @@ impl Store {
     fn pull_one(
         &self,
         records: &mut records::Records,
-        remote: &Remote,
+        (remote, policy): (&Remote, Option<&Path>),
         reference: &Reference,
         platform: Option<&Platform>,
         progress: &mut Progress<'_>,
@@ -95,6 +97,12 @@ impl Store {
         progress(wanted, &format!("Pulling from {}", reference.path()), 0, 0);
         let registry = remote.registry()?;
         let (found, manifest) = choose(registry, &top, platform)?;
+        verify::check(
+            policy,
+            registry,
+            reference,
+            &[&top.digest, &Digest::of(&found)][..1 + usize::from(found != top.bytes)],
+        )?;
         let config_digest = manifest.config.digest()?;
         let names = names(reference, &top.digest)?;
         let staging = Staging::begin(self, records)?;

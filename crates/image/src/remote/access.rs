@@ -16,6 +16,10 @@ pub struct Access {
     pub config: Option<PathBuf>,
     /// Credentials for this request alone, instead of those that are kept.
     pub credentials: Option<Credentials>,
+    /// `registries.conf`, instead of that of the user or the machine.
+    pub registries: Option<PathBuf>,
+    /// `policy.json`, instead of that of the user or the machine.
+    pub policy: Option<PathBuf>,
 }
 
 impl Access {
@@ -24,8 +28,8 @@ impl Access {
         Keyring::new(&self.directory())
     }
 
-    fn directory(&self) -> PathBuf {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    /// Where `config.json` and its neighbours are.
+    pub(crate) fn directory(&self) -> PathBuf {
         let default = || variable("DOCKER_CONFIG").unwrap_or(variable("HOME").unwrap_or_default().join(".docker"));
         self.config.clone().unwrap_or_else(default)
     }
@@ -38,14 +42,18 @@ pub(crate) struct Settings {
     keyring: Keyring,
     given: Option<Credentials>,
     certs: Vec<PathBuf>,
+    /// What says which images may come in.
+    pub(crate) policy: Option<PathBuf>,
 }
 
 impl Settings {
     pub(crate) fn read(access: &Access) -> Result<Self> {
         let places = ["/etc/kiste/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"];
         let own = access.directory().join("certs.d");
+        let conf = access.registries.clone().or_else(registries_conf);
         Ok(Settings {
-            conf: registries_conf().map_or_else(|| Ok(Conf::default()), |path| Conf::read(&path))?,
+            conf: conf.map_or_else(|| Ok(Conf::default()), |path| Conf::read(&path))?,
+            policy: access.policy.clone().or_else(policy),
             keyring: access.keyring(),
             given: access.credentials.clone(),
             certs: [own].into_iter().chain(places.map(PathBuf::from)).collect(),
@@ -80,14 +88,24 @@ pub(crate) fn without_port(host: &str) -> &str {
 
 /// The first `registries.conf` that exists.
 fn registries_conf() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(path) = variable("CONTAINERS_REGISTRIES_CONF") {
-        return Some(path);
-    }
+    variable("CONTAINERS_REGISTRIES_CONF").or_else(|| places("registries.conf").find(|path| exists(path)))
+}
+
+/// The first `policy.json` that exists.
+fn policy() -> Option<PathBuf> {
+    variable("KISTE_SIGNATURE_POLICY").or_else(|| places("policy.json").find(|path| path.exists()))
+}
+
+/// Where a file of settings may be, the user's before the machine's.
+fn places(name: &str) -> impl Iterator<Item = PathBuf> {
     let home = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
-    let user = home.map(|home| home.join("containers/registries.conf"));
-    let machine = ["/etc/kiste/registries.conf", "/etc/containers/registries.conf"].map(PathBuf::from);
-    user.into_iter().chain(machine).find(|path| exists(path))
+    let user = home.map(|home| home.join("containers"));
+    let machine = ["/etc/kiste", "/etc/containers"].map(PathBuf::from);
+    user.into_iter().chain(machine).map(move |directory| directory.join(name))
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn exists(path: &Path) -> bool {

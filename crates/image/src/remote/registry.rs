@@ -15,6 +15,7 @@ use super::http::{Client, Headers, Payload, read_bounded, stream};
 use super::refusal::{Tried, refusal};
 use super::url;
 use crate::error::{Error, Result};
+use crate::manifest::Descriptor;
 use crate::{Digest, limits, manifest};
 
 /// Pages of a list.
@@ -204,6 +205,38 @@ impl Registry {
             }
         }
         Err(Error::untrusted(format!("the registry's {what} does not end")))
+    }
+
+    /// What refers to a manifest (OCI distribution specification 1.1, *Listing Referrers*), by the tag that stands in for
+    /// the list where the registry keeps none.
+    pub(crate) fn referrers(&self, digest: &Digest, kind: &str) -> Result<Vec<Descriptor>> {
+        let place = url::with_query(&format!("referrers/{digest}"), &[("artifactType", kind)]);
+        let accept = [(header::ACCEPT, manifest::ACCEPTED[0])];
+        let response = self.get(&place, &accept)?;
+        let bytes = match response.status() {
+            StatusCode::OK => read_bounded(response, limits::MANIFEST, "list of referrers")?,
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED => {
+                match self.find_manifest(&digest.as_str().replace(':', "-"))? {
+                    Some(found) => found.bytes,
+                    None => return Ok(Vec::new()),
+                }
+            }
+            _ => return Err(refusal(response, &Tried::Pull(&self.shown))),
+        };
+        let manifest::Document::Index(index) = manifest::parse(&bytes, "list of referrers")? else {
+            return Err(Error::untrusted("the registry's list of referrers is no index"));
+        };
+        Ok(index.manifests.into_iter().filter(|one| one.artifact_type.as_deref() == Some(kind)).collect())
+    }
+
+    /// A manifest that need not be there.
+    pub(crate) fn find_manifest(&self, name: &str) -> Result<Option<Fetched>> {
+        let accept = manifest::ACCEPTED.join(", ");
+        let response = self.request(&Method::HEAD, &format!("manifests/{name}"), &[(header::ACCEPT, &accept)])?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => self.manifest(name).map(Some),
+        }
     }
 
     /// A GET below the repository.

@@ -288,7 +288,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// Nobody in particular, whatever this machine's user is.
 pub(crate) fn nobody() -> Access {
-    Access { config: Some("/nonexistent".into()), credentials: None }
+    Access { config: Some("/nonexistent".into()), registries: Some("/nonexistent".into()), ..Access::default() }
 }
 
 /// A pull by nobody in particular.
