@@ -59,7 +59,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 pub(crate) fn access(request: &Request) -> Access {
     let header = request.headers.get("x-registry-auth").and_then(|value| decode(value.to_str().ok()?));
     let given: Option<AuthConfig> = header.and_then(|json| serde_json::from_slice(&json).ok());
-    Access { config: Some(SETTINGS.into()), credentials: given.and_then(AuthConfig::credentials) }
+    Access { config: Some(SETTINGS.into()), credentials: given.and_then(AuthConfig::credentials), ..Access::default() }
 }
 
 /// `platform` as a JSON document (`{"os":…,"architecture":…,"variant":…}`), as `os/arch[/variant]`.
@@ -87,7 +87,7 @@ pub(crate) async fn log_in(request: &mut Request, served: &Served) -> Result<Rep
     let host = given.serveraddress.trim_start_matches("https://").trim_start_matches("http://");
     let host = host.split('/').next().unwrap_or_default();
     let host = if host.is_empty() { "index.docker.io".to_owned() } else { host.to_owned() };
-    let access = Access { config: Some(SETTINGS.into()), credentials: given.credentials() };
+    let access = Access { config: Some(SETTINGS.into()), credentials: given.credentials(), ..Access::default() };
     let token = served.engines.run(move |engine| engine.log_in(&host, &access)).await;
     let token = token.map_err(|failure| match failure.status {
         StatusCode::FORBIDDEN => Failure { status: StatusCode::UNAUTHORIZED, ..failure },

@@ -151,6 +151,7 @@ impl From<image::store::Error> for Error {
             E::NotFound(_) => ErrorKind::NotFound,
             E::Untrusted(_) | E::Invalid(_) | E::Platform(_) => ErrorKind::Invalid,
             E::Conflict(_) => ErrorKind::Conflict,
+            E::Refused(text) if text.contains("failed with status: 401") => ErrorKind::Forbidden,
             E::Refused(text) if text.contains("not found") || text.contains("denied") => ErrorKind::NotFound,
             _ => ErrorKind::Internal,
         };

@@ -11,11 +11,6 @@ use common::*;
 use image::{Digest, Error, Store};
 use serde_json::{Value, json};
 
-/// Incompressible.
-fn noise() -> Vec<u8> {
-    (0..300_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
-}
-
 fn blob_path(blob: &[u8]) -> String {
     format!("/v2/x/blobs/{}", Digest::of(blob))
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use super::gzip::Gzip;
 use crate::blobs::Seen;
 use crate::error::{Error, Result, Step};
+use crate::layer::ARCHIVE;
 use crate::pull::Remote;
 use crate::remote::{Registry, Settings, Source};
 use crate::{Digest, Reference, Store};
@@ -114,7 +115,7 @@ impl Way<'_> {
     }
 
     fn compress(&self, number: usize, diff_id: &Digest, reports: &Sender<Report>) -> Result<Sent> {
-        let path = self.store.layer_home(diff_id).join("tar");
+        let path = self.store.layer_home(diff_id).join(ARCHIVE);
         let size = match std::fs::metadata(&path) {
             Ok(found) => found.len(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -295,3 +295,8 @@ pub(crate) fn nobody() -> Access {
 pub(crate) fn request(reference: &str) -> Pull {
     Pull { reference: reference.to_owned(), access: nobody(), ..Pull::default() }
 }
+
+/// Incompressible.
+pub(crate) fn noise() -> Vec<u8> {
+    (0..300_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+}
