@@ -20,12 +20,23 @@ pub struct Registry {
 impl Registry {
     /// Starts one on a free port of 127.0.0.1.
     pub fn start() -> Self {
+        Self::start_with(TempDir::with_prefix("kiste-registry-").expect("a temporary directory"), "")
+    }
+
+    /// One that wants the user `u` with the password `secret`.
+    pub fn with_password() -> Self {
         let directory = TempDir::with_prefix("kiste-registry-").expect("a temporary directory");
+        let users = directory.path().join("htpasswd");
+        std::fs::write(&users, "u:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n").expect("a file");
+        Self::start_with(directory, &format!("auth: {{htpasswd: {{realm: x, path: {}}}}}\n", users.display()))
+    }
+
+    fn start_with(directory: TempDir, more: &str) -> Self {
         let port = free_port();
         let config = directory.path().join("config.yml");
         let storage = directory.path().join("data");
         let text = format!(
-            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  delete: {{enabled: true}}\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\nstorage:\n  delete: {{enabled: true}}\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n{more}",
             storage.display()
         );
         std::fs::write(&config, text).expect("a file in the temporary directory");

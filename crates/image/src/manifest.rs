@@ -78,7 +78,7 @@ pub(crate) enum Document {
 /// One image.
 #[derive(Debug)]
 pub(crate) struct Manifest {
-    pub(crate) config: Descriptor,
+    pub(crate) config: Box<Descriptor>,
     pub(crate) layers: Vec<Descriptor>,
 }
 
@@ -142,7 +142,7 @@ fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest> {
         let text = format!("image of {} layers, more than the {} allowed", layers.len(), limits::LAYERS);
         return Err(Error::untrusted(text));
     }
-    Ok(Manifest { config, layers })
+    Ok(Manifest { config: Box::new(config), layers })
 }
 
 impl Index {

@@ -175,7 +175,7 @@ fn adopt(target: &Registry, from: &Reference, entry: &Entry, list: &Reference) -
     let bytes = entry.bytes()?;
     let digest = Digest::of(&bytes);
     if let Document::Manifest(manifest) = manifest::parse(&bytes, &format!("manifest {digest}"))? {
-        for blob in manifest.layers.iter().chain([&manifest.config]) {
+        for blob in manifest.layers.iter().chain([&*manifest.config]) {
             let blob = blob.digest()?;
             if !target.has_blob(&blob)? && !target.mount(&blob, from.path())? {
                 let text =
