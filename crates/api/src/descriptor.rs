@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
@@ -70,6 +71,22 @@ impl Watched {
             guard.clear_ready();
         }
     }
+}
+
+/// Comes back when the peer of a socket has read everything, or has had `patience` to do so.
+pub(crate) async fn taken(socket: &impl AsFd, patience: Duration) -> io::Result<()> {
+    let socket = register(socket.as_fd().try_clone_to_owned()?, Interest::WRITABLE)?;
+    let waiting = async {
+        // Each time that it reads there is more room than before.
+        while engine::unread(socket.get_ref())? > 0 {
+            let mut guard = socket.writable().await?;
+            if engine::unread(socket.get_ref())? > 0 {
+                guard.clear_ready();
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(patience, waiting).await.unwrap_or(Ok(()))
 }
 
 /// Comes back when the peer of a socket has gone altogether; one that only has finished sending is still there.

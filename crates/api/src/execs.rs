@@ -90,7 +90,7 @@ async fn start(id: &str, mut request: Request, served: &Arc<Served>) -> Result<R
         let upgrade = request.upgrade();
         tokio::spawn(async move {
             let Ok(upgraded) = upgrade.await else { return };
-            let Ok((socket, early)) = hijack::connection(upgraded) else { return };
+            let Ok((socket, early)) = hijack::connection(upgraded).await else { return };
             serve(socket, early, outcome, manner).await;
         });
         return Ok(reply);

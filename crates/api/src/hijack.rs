@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
 use engine::Session;
 use engine::detach::Keys;
@@ -13,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
-use crate::descriptor::{Descriptor, Watched, hung_up};
+use crate::descriptor::{Descriptor, Watched, hung_up, taken};
 use crate::lenient::Begun;
 use crate::reply::{Body, Reply, status};
 use crate::request::Request;
@@ -21,6 +22,9 @@ use crate::version::Version;
 
 /// Bytes moved at a time.
 const CHUNK: usize = 16 << 10;
+/// How long the streams wait for the client to read the head of the answer: some (docker-py) read it by the buffer, and
+/// lose what of the streams is in it.
+const HEAD_TAKEN_WITHIN: Duration = Duration::from_millis(500);
 /// Bytes of a frame's head.
 const HEAD: usize = 8;
 
@@ -68,12 +72,13 @@ pub(crate) fn plain(body: Body) -> Reply {
     reply
 }
 
-/// The connection behind an upgrade, and what the client sent too early.
-pub(crate) fn connection(upgraded: Upgraded) -> io::Result<(UnixStream, Vec<u8>)> {
+/// The connection behind an upgrade once the client has read the head of the answer, and what it sent too early.
+pub(crate) async fn connection(upgraded: Upgraded) -> io::Result<(UnixStream, Vec<u8>)> {
     let parts = upgraded.downcast::<TokioIo<Begun>>().map_err(|_| io::Error::other("not a connection of ours"))?;
     let (stream, mut early) = parts.io.into_inner().into_parts();
     // What the library has read comes before what it has not.
     early.splice(0..0, parts.read_buf);
+    taken(&stream, HEAD_TAKEN_WITHIN).await?;
     Ok((stream, early))
 }
 

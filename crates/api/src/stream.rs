@@ -49,6 +49,24 @@ impl Late {
     }
 }
 
+/// Runs a verb and streams the documents that it tells. All that goes wrong is a document: for verbs whose clients look
+/// for errors only there.
+pub(crate) fn always_documents(
+    served: &Arc<Served>,
+    verb: impl FnOnce(&Engine, &mut dyn FnMut(Value)) -> engine::Result<()> + Send + 'static,
+) -> Reply {
+    let (writer, body) = Body::parts();
+    let (last, engines) = (writer.clone(), served.engines.clone());
+    tokio::spawn(async move {
+        let work =
+            engines.run(move |engine| verb(engine, &mut |document| drop(writer.write_blocking(line(&document)))));
+        if let Err(failure) = work.await {
+            Late::Document(last).tell(failure.message).await;
+        }
+    });
+    reply::with_type(StatusCode::OK, "application/json", body)
+}
+
 /// Runs a verb and streams the documents that it tells.
 pub(crate) async fn documents(
     served: &Arc<Served>,

@@ -41,6 +41,8 @@ use records::rusqlite::{Connection, Transaction};
 use records::{Durability, Records};
 
 pub use image::{Change, ChangeKind};
+/// For faces that must know whether a client has read what it was sent.
+pub use linux::socket::unread;
 pub use sandbox::rootless;
 
 pub use error::{Context, Error, ErrorKind, Result, plain};

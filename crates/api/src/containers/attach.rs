@@ -64,7 +64,7 @@ pub(super) async fn attach(name: &str, mut request: Request, served: &Arc<Served
         let upgrade = request.upgrade();
         tokio::spawn(async move {
             let Ok(upgraded) = upgrade.await else { return };
-            let Ok((socket, early)) = hijack::connection(upgraded) else { return };
+            let Ok((socket, early)) = hijack::connection(upgraded).await else { return };
             note(&served, serve(socket, early, source, wanted, &id, &served).await);
         });
         return Ok(reply);

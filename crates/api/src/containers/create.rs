@@ -33,6 +33,10 @@ fn parse(document: Value) -> Result<CreateRequest> {
     };
     let mut host = members.remove("HostConfig").unwrap_or_else(|| Value::Object(Default::default()));
     let networking = members.remove("NetworkingConfig").unwrap_or_else(|| Value::Object(Default::default()));
+    if let (Some(runtime), Value::Object(host)) = (members.remove("Runtime"), &mut host) {
+        // docker-py has it here.
+        host.entry("Runtime").or_insert(runtime);
+    }
     let mac_address = members.remove("MacAddress").and_then(|value| value.as_str().map(str::to_owned));
     let mut config = Value::Object(members);
     ["Cmd", "Entrypoint", "Shell"].into_iter().for_each(|member| into_list(&mut config[member]));

@@ -62,13 +62,12 @@ impl Read for Upload {
 pub(super) async fn load(request: Request, served: &Arc<Served>) -> Result<Reply> {
     let platform = request.text("platform").map(str::to_owned);
     let mut upload = Upload::new(request.into_body());
-    stream::documents(served, move |engine, tell| {
+    Ok(stream::always_documents(served, move |engine, tell| {
         for line in engine.load(&mut upload, platform.as_deref())? {
             tell(json!({ "stream": format!("{line}\n") }));
         }
         Ok(())
-    })
-    .await
+    }))
 }
 
 /// Saves images into one archive.

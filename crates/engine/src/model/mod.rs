@@ -79,7 +79,8 @@ pub struct ExecConfig {
     pub cmd: Vec<String>,
     /// Initial rows and columns of the terminal.
     pub console_size: [u32; 2],
-    /// What detaches a client with a terminal; empty: the default.
+    /// What detaches a client with a terminal; empty: the default. (docker-py writes it like that.)
+    #[serde(alias = "detachKeys")]
     pub detach_keys: String,
 }
 

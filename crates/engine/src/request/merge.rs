@@ -81,7 +81,14 @@ fn merge_command(merged: &mut Config, entrypoint: Option<Vec<String>>, cmd: Opti
 fn merge_env(image: Vec<String>, user: &[String]) -> Vec<String> {
     let name = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
     let taken: Vec<String> = user.iter().map(name).collect();
-    let own = overlay_env(Vec::new(), user);
+    // A name alone is kept, as with Docker: it takes the variable away when the process is made.
+    let mut own: Vec<String> = Vec::new();
+    for entry in user {
+        match own.iter_mut().find(|old| name(old) == name(entry)) {
+            Some(old) => old.clone_from(entry),
+            None => own.push(entry.clone()),
+        }
+    }
     own.into_iter().chain(image.into_iter().filter(|entry| !taken.contains(&name(entry)))).collect()
 }
 
@@ -159,9 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn environment_is_overlaid_and_a_bare_name_removes() {
+    fn environment_is_overlaid_and_a_bare_name_is_kept() {
         let user = Config { env: list(&["A=2", "B=3", "PATH"]), ..Config::default() };
-        assert_eq!(merge(&user, image()).env, list(&["A=2", "B=3"]));
+        assert_eq!(merge(&user, image()).env, list(&["A=2", "B=3", "PATH"]));
         let user = Config { env: list(&["B=3", "B=4"]), ..Config::default() };
         assert_eq!(merge(&user, image()).env, list(&["B=4", "PATH=/bin", "A=1"]));
     }

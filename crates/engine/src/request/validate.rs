@@ -151,7 +151,9 @@ fn check_not_implemented(request: &CreateRequest) -> Result<()> {
         return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime))
             .hinted("containers are started by the built-in runtime; leave --runtime out"));
     }
-    crate::request::mounts::check_driver(&host.volume_driver)
+    // As with Docker, the driver matters when a volume is made with it.
+    let makes_volumes = host.binds.iter().flatten().any(|bind| !bind.starts_with('/'));
+    if makes_volumes { crate::request::mounts::check_driver(&host.volume_driver) } else { Ok(()) }
 }
 
 fn check_modes(host: &HostConfig) -> Result<()> {

@@ -14,7 +14,8 @@ use crate::{Engine, Error, ErrorKind, Result, status};
 /// What `wait` waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitCondition {
-    /// Not running (returns at once for a container that has ended or never ran).
+    /// Not running (returns at once for a container that has ended or never ran). The end of a process that a policy
+    /// starts again counts, as with Docker.
     #[default]
     NotRunning,
     /// The next time that it ends.
@@ -92,7 +93,7 @@ impl Waiter {
     fn heard(&mut self, news: News) -> Option<i32> {
         match (news, self.condition) {
             (News::Started, _) => None,
-            (News::Exited(code), condition) => (condition == WaitCondition::NextExit).then_some(code),
+            (News::Exited(code), condition) => (condition != WaitCondition::Removed).then_some(code),
             (News::Ended(code), condition) => {
                 self.code = code;
                 (condition != WaitCondition::Removed).then_some(code)
@@ -126,7 +127,7 @@ impl Waiter {
         let Some(socket) = protocol::connect(&engine.paths().container_state(&container.id))? else {
             return Ok(Looked::Between);
         };
-        let next = self.condition == WaitCondition::NextExit;
+        let next = self.condition != WaitCondition::Removed;
         if protocol::send(&socket, &Request::Wait { next }, &[]).is_err() {
             return Ok(Looked::Between);
         }
