@@ -137,3 +137,21 @@ fn what_a_container_uses_is_measured() {
     api.ok(&["kill", "web"]);
     assert_eq!(api.get("/containers/web/stats?stream=0").json()["memory_stats"], serde_json::json!({}));
 }
+
+#[test]
+fn images_go_out_and_come_back() {
+    let env = Env::with_busybox();
+    let api = Api::start(&env);
+    let archive = env.path("saved.tar");
+    api.ok(&["tag", "busybox", "other:1"]);
+    api.ok(&["save", "-o", archive.to_str().unwrap(), "busybox", "other:1"]);
+    api.ok(&["rmi", "busybox", "other:1"]);
+    assert_eq!(api.ok(&["images", "-q"]), "");
+    let loaded = api.ok(&["load", "-i", archive.to_str().unwrap()]);
+    assert!(loaded.contains("Loaded image: other:1"), "{loaded}");
+    let damaged = env.write("damaged.tar", b"no archive");
+    assert_eq!(api.docker(&["load", "-i", damaged.to_str().unwrap()]).code(), 1);
+    assert!(api.ok(&["system", "df"]).contains("Images          1"), "{}", api.ok(&["system", "df"]));
+    assert!(api.ok(&["image", "prune", "-af"]).contains("untagged: other:1"));
+    assert_eq!(api.ok(&["images", "-q"]), "");
+}

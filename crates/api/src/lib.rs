@@ -4,6 +4,7 @@
 
 mod containers;
 mod descriptor;
+mod disk_usage;
 mod engines;
 mod events;
 mod execs;

@@ -8,7 +8,7 @@ use hyper::Method;
 use crate::failure::{Failure, Result};
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::{Served, containers, events, execs, images, networks, registry, swarm, system, volumes};
+use crate::{Served, containers, disk_usage, events, execs, images, networks, registry, swarm, system, volumes};
 
 /// Answers a request.
 pub(crate) async fn route(mut request: Request, served: &Arc<Served>) -> Result<Reply> {
@@ -21,7 +21,7 @@ pub(crate) async fn route(mut request: Request, served: &Arc<Served>) -> Result<
         (&Method::GET, ["info"]) => system::info(served).await,
         (&Method::GET, ["events"]) => events::follow(&request, served).await,
         (&Method::POST, ["auth"]) => registry::log_in(&mut request, served).await,
-        (&Method::GET, ["system", "df"]) => system::df(&request, served).await,
+        (&Method::GET, ["system", "df"]) => disk_usage::df(&request, served).await,
         (_, ["containers", rest @ ..]) => containers::route(&method, rest, request, served).await,
         (&Method::POST, ["commit"]) => images::commit(&mut request, served).await,
         (_, ["exec", id, verb]) => execs::route(&method, id, verb, request, served).await,

@@ -4,9 +4,8 @@ use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, PRAGMA};
 
 use crate::Served;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::reply::{self, Body, Reply};
-use crate::request::Request;
 
 /// `_ping`: lives, and speaks this version.
 pub(crate) fn ping() -> Result<Reply> {
@@ -27,9 +26,4 @@ pub(crate) async fn version(served: &Served) -> Result<Reply> {
 /// `info`.
 pub(crate) async fn info(served: &Served) -> Result<Reply> {
     reply::ok(&served.engines.run(engine::Engine::info).await?)
-}
-
-/// `system/df`.
-pub(crate) async fn df(_request: &Request, _served: &Served) -> Result<Reply> {
-    Err(Failure::not_implemented("disk usage is not measured yet"))
 }

@@ -37,7 +37,7 @@ async fn list(request: &Request, served: &Served) -> Result<Reply> {
 }
 
 /// Docker shows no labels and no options as null.
-fn document(volume: &Volume) -> Value {
+pub(crate) fn document(volume: &Volume) -> Value {
     let mut document = serde_json::to_value(volume).unwrap_or_default();
     for member in ["Labels", "Options"] {
         if document[member].as_object().is_some_and(serde_json::Map::is_empty) {

@@ -22,11 +22,11 @@ pub(super) async fn list(request: &Request, served: &Served) -> Result<Reply> {
         filters: request.filters()?,
     };
     let rows = served.engines.run(move |engine| engine.list(&wanted)).await?;
-    reply::ok(&rows.iter().map(document).collect::<Vec<_>>())
+    reply::ok(&rows.iter().map(summary).collect::<Vec<_>>())
 }
 
 /// Docker's `Summary` of one container.
-fn document(row: &ContainerRow) -> Value {
+pub(crate) fn summary(row: &ContainerRow) -> Value {
     let mut networks = Map::new();
     for name in row.networks.iter().filter(|name| !name.is_empty()) {
         networks.insert(name.clone(), json!({ "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "" }));

@@ -21,6 +21,7 @@ use crate::{Served, execs};
 
 pub(crate) use attach::bridge;
 pub(crate) use life::size;
+pub(crate) use list::summary;
 
 /// Answers a request below `/containers`.
 pub(crate) async fn route(method: &Method, path: &[&str], request: Request, served: &Arc<Served>) -> Result<Reply> {

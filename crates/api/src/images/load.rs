@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::Served;
 use crate::failure::{Failure, Result};
+use crate::registry::platform;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::stream;
@@ -71,6 +72,10 @@ pub(super) async fn load(request: Request, served: &Arc<Served>) -> Result<Reply
 }
 
 /// Saves images into one archive.
-pub(super) async fn save(_names: Vec<String>, _request: &Request, _served: &Arc<Served>) -> Result<Reply> {
-    Err(Failure::not_implemented("images cannot be saved yet"))
+pub(super) async fn save(names: Vec<String>, request: &Request, served: &Arc<Served>) -> Result<Reply> {
+    if names.is_empty() {
+        return Err(Failure::bad_request("no image is named"));
+    }
+    let platform = platform(request)?;
+    stream::bytes(served, move |engine, output| engine.save(&names, platform.as_deref(), output)).await
 }

@@ -15,11 +15,11 @@ pub(super) async fn list(request: &Request, served: &Served) -> Result<Reply> {
     let (all, filters) = (request.boolean("all"), request.filters()?);
     let rows = served.engines.run(move |engine| engine.list_images(all, &filters)).await?;
     let with_virtual = request.version < Version(1, 44);
-    reply::ok(&rows.iter().map(|row| document(row, with_virtual)).collect::<Vec<_>>())
+    reply::ok(&rows.iter().map(|row| summary(row, with_virtual)).collect::<Vec<_>>())
 }
 
 /// Docker's `Summary` of one image.
-fn document(row: &ImageRow, with_virtual: bool) -> Value {
+pub(crate) fn summary(row: &ImageRow, with_virtual: bool) -> Value {
     let mut document = json!({
         "Containers": -1,
         "Created": row.created,
@@ -76,16 +76,25 @@ pub(super) async fn tag(name: &str, request: &Request, served: &Served) -> Resul
 pub(super) async fn remove(name: &str, request: &Request, served: &Served) -> Result<Reply> {
     let (name, force, no_prune) = (name.to_owned(), request.boolean("force"), request.boolean("noprune"));
     let removed = served.engines.run(move |engine| engine.remove_image(&name, force, no_prune)).await?;
-    let line = |removed: &RemovedImage| match removed {
-        RemovedImage::Untagged(name) => json!({ "Untagged": name }),
-        RemovedImage::Deleted(id) => json!({ "Deleted": id }),
-    };
     reply::ok(&removed.iter().map(line).collect::<Vec<_>>())
 }
 
+fn line(removed: &RemovedImage) -> Value {
+    match removed {
+        RemovedImage::Untagged(name) => json!({ "Untagged": name }),
+        RemovedImage::Deleted(id) => json!({ "Deleted": id }),
+    }
+}
+
 /// Removes those that nobody uses.
-pub(super) async fn prune(_request: &Request, _served: &Served) -> Result<Reply> {
-    Err(Failure::not_implemented("images cannot be pruned yet"))
+pub(super) async fn prune(request: &Request, served: &Served) -> Result<Reply> {
+    let filters = request.filters()?;
+    let report = served.engines.run(move |engine| engine.prune_images(&filters)).await?;
+    let lines: Vec<Value> = report.removed.iter().map(line).collect();
+    reply::ok(&json!({
+        "ImagesDeleted": Some(lines).filter(|lines| !lines.is_empty()),
+        "SpaceReclaimed": report.reclaimed,
+    }))
 }
 
 /// Searches a registry.
