@@ -338,3 +338,62 @@ fn an_agent_that_is_not_there_is_an_error() {
     });
     container.set("/spec/linux/seccomp", profile).run().fails(125, "linux.seccomp.listenerPath: send the listener to");
 }
+
+/// A device on the host, one end of a pair, gone with the test.
+struct Device(String);
+
+impl Device {
+    fn new(suffix: &str) -> Self {
+        let name = format!("kt{}{suffix}", std::process::id());
+        ip(&["link", "add", &name, "type", "veth", "peer", "name", &format!("{name}p")]);
+        Self(name)
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // Usually it has gone with the container's network namespace.
+        let _ = Command::new("ip").args(["link", "del", &self.0]).stderr(Stdio::null()).status();
+    }
+}
+
+fn ip(words: &[&str]) {
+    assert!(Command::new("ip").args(words).status().unwrap().success(), "ip {words:?}");
+}
+
+#[test]
+fn network_devices_move_with_their_addresses() {
+    let (renamed, kept, numbered) = (Device::new("a"), Device::new("b"), Device::new("c"));
+    ip(&["addr", "add", "198.51.100.7/28", "dev", &renamed.0]);
+    ip(&["addr", "add", "2001:db8:77::7/64", "dev", &renamed.0]);
+    ip(&["addr", "add", "169.254.7.7/16", "dev", &renamed.0, "scope", "link"]);
+    ip(&["link", "set", &renamed.0, "up"]);
+    let mut devices = json!({});
+    devices[&renamed.0] = json!({"name": "eth7"});
+    devices[&kept.0] = json!({});
+    devices[&numbered.0] = json!({"name": "net%d"});
+    let script = format!("busybox ip addr show eth7; busybox ip link show {}; busybox ip link show net0", kept.0);
+    let out = Container::sh(&script).set("/spec/linux/netDevices", devices).run().output();
+    assert!(out.contains("inet 198.51.100.7/28") && out.contains("inet6 2001:db8:77::7/64"), "{out}");
+    assert!(!out.contains("169.254.7.7") && out.matches(",UP").count() == 3, "{out}");
+}
+
+#[test]
+fn network_devices_that_cannot_move_are_named() {
+    let device = Device::new("d");
+    let wanted = |name: &str, to: &str| json!({ name: {"name": to} });
+    let cases = [
+        (wanted("kt-no-such", "eth0"), "find network device kt-no-such"),
+        (wanted(&device.0, "lo"), "move into the container's network namespace"),
+        (wanted(&device.0, "a/b"), "invalid network device name \"a/b\""),
+        (wanted("much-too-long-a-name", "x"), "invalid network device name"),
+    ];
+    for (devices, text) in cases {
+        Container::new(&["true"]).set("/spec/linux/netDevices", devices).run().fails(125, text);
+    }
+    let mut container = Container::new(&["true"]).set("/spec/linux/netDevices", wanted(&device.0, "eth0"));
+    container.namespaces(|kind| kind != "network");
+    container.run().fails(125, "without a NET namespace");
+    // Nothing has become of it.
+    ip(&["link", "show", &device.0]);
+}

@@ -23,6 +23,8 @@ pub(super) enum Report {
     Child(OwnedFd),
     /// A mount that was made in another mount namespace.
     Made(OwnedFd),
+    /// The child is in its network namespace, into which devices can be moved.
+    Devices,
     /// Number of the descriptor, in the child, of its filter's listener.
     Listener(i32),
     /// The child is in a new time namespace that nobody has entered: its clocks can be set.
@@ -46,6 +48,13 @@ pub(super) fn done(socket: &OwnedFd) -> Result<(), Error> {
 /// Child: asks for its clocks to be set.
 pub(super) fn ask_for_clocks(socket: &OwnedFd) -> Result<(), Error> {
     linux::socket::send(socket, b"t", &[]).step(|| "ask for clocks".into())?;
+    wait_done(socket);
+    Ok(())
+}
+
+/// Child: asks for the network devices that are to be moved to it.
+pub(super) fn ask_for_devices(socket: &OwnedFd) -> Result<(), Error> {
+    linux::socket::send(socket, b"n", &[]).step(|| "ask for network devices".into())?;
     wait_done(socket);
     Ok(())
 }
@@ -173,6 +182,7 @@ pub(super) fn receive(socket: &OwnedFd) -> Result<Report, Error> {
         (b'c', ..) if let Some(pidfd) = fds.next() => Ok(Report::Child(pidfd)),
         (b'o', ..) if let Some(tree) = fds.next() => Ok(Report::Made(tree)),
         (b's', Some(fd), _) => Ok(Report::Listener(fd as i32)),
+        (b'n', ..) => Ok(Report::Devices),
         (b't', ..) => Ok(Report::Clocks),
         (b'h', ..) => Ok(Report::Hooks),
         (b'N', ..) => Err(Error::CommandNotFound(text())),

@@ -10,7 +10,7 @@ use super::mounts::Mount;
 use super::namespaces::Namespaces;
 use super::parent::prestart;
 use super::step::Step;
-use super::{Error, Launch, scheduling, sysctl};
+use super::{Error, Launch, netdevices, scheduling, sysctl};
 use crate::seccomp::{Listener, Program};
 use crate::{hooks, resctrl};
 
@@ -35,7 +35,7 @@ pub(super) fn configuration(
         .as_ref()
         .map_or(Ok(()), resctrl::check)
         .map_err(|text| Error::Invalid(format!("linux.intelRdt: {text}")))?;
-    net_devices(linux)?;
+    netdevices::check(linux, namespaces)?;
     names(launch.spec, namespaces)?;
     mappings(linux, namespaces)?;
     clocks(linux, namespaces)?;
@@ -99,14 +99,6 @@ fn check_hooks(hooks: &Hooks) -> Result<(), Error> {
         ("poststop", hooks.poststop()),
     ];
     lists.iter().try_for_each(|(kind, list)| hooks::check(kind, list.as_ref())).map_err(Error::Invalid)
-}
-
-/// Not there yet.
-fn net_devices(linux: &Linux) -> Result<(), Error> {
-    match linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        true => Err(Error::Invalid("linux.netDevices in the configuration is not supported".into())),
-        false => Ok(()),
-    }
 }
 
 /// Without a UTS namespace the host itself would be renamed.

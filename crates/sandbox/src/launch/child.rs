@@ -17,7 +17,7 @@ use super::root::Root;
 use super::step::Step;
 use super::terminal::{self, Terminal};
 use super::users::Identity;
-use super::{Error, Rootfs, Stdio, channel, init, privileges, scheduling, sysctl, users};
+use super::{Error, Rootfs, Stdio, channel, init, netdevices, privileges, scheduling, sysctl, users};
 use crate::cgroup::Entry;
 use crate::hooks::Env;
 use crate::seccomp;
@@ -94,6 +94,9 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     }
     privileges::new_session(!plan.launch.extras.no_new_keyring)?;
     name_host(plan)?;
+    if netdevices::has_some(plan.linux) {
+        channel::ask_for_devices(socket)?;
+    }
     set_clocks(plan, socket)?;
     let root = build_root(plan, socket)?;
     let terminal = open_terminal(plan, &root)?;

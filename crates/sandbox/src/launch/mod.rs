@@ -14,6 +14,7 @@ mod init;
 mod labels;
 mod mounts;
 mod namespaces;
+mod netdevices;
 mod options;
 mod overlay;
 mod parent;

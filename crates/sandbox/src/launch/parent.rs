@@ -23,7 +23,7 @@ use super::namespaces::Namespaces;
 use super::overlay::Writable;
 use super::place::Covers;
 use super::step::Step;
-use super::{Created, Error, Held, Launch, Rootfs, Stdio, binds, check, child, overlay};
+use super::{Created, Error, Held, Launch, Rootfs, Stdio, binds, check, child, netdevices, overlay};
 use crate::cgroup::Entry;
 use crate::hooks::Env;
 use crate::resctrl;
@@ -253,6 +253,11 @@ fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child, held: &mut Held) -> 
     super::privileges::set_oom_score(child.pid, plan.process)?;
     if let (Some(rdt), Some(about)) = (plan.linux.intel_rdt(), plan.launch.extras.about) {
         resctrl::join(rdt, &about.id, child.pid).map_err(|text| Error::Step(format!("linux.intelRdt: {text}")))?;
+    }
+    if netdevices::has_some(plan.linux) {
+        let Report::Devices = channel::receive(control)? else { return Err(ended(child)) };
+        netdevices::give(plan.linux, child)?;
+        channel::done(control)?;
     }
     if has_offset_clocks(plan) {
         set_clocks(plan, control, child)?;
