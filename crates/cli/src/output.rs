@@ -57,6 +57,14 @@ impl Output {
     }
 }
 
+/// An archive's outcome: a reader that has gone away is no news to anybody.
+pub(crate) fn written<T>(outcome: engine::Result<T>) -> Result<T> {
+    outcome.map_err(|error| match error.message.to_lowercase().ends_with(": broken pipe") {
+        true => io::Error::from(io::ErrorKind::BrokenPipe).into(),
+        false => error.into(),
+    })
+}
+
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {

@@ -11,6 +11,7 @@ pub mod error;
 mod events;
 mod exec_record;
 pub mod failpoint;
+mod files;
 mod filters;
 mod glob;
 mod ids;

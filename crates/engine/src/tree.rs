@@ -23,18 +23,27 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a tree by its name in a directory; links are not followed.
+pub(crate) fn remove_at(directory: BorrowedFd<'_>, name: &std::ffi::OsStr) -> rustix::io::Result<()> {
+    remove_below(directory, Path::new(name))
+}
+
 fn remove_tree(path: &Path) -> rustix::io::Result<()> {
+    remove_below(CWD, path)
+}
+
+fn remove_below(directory: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = match openat(CWD, path, flags, Mode::empty()) {
+    let root = match openat(directory, path, flags, Mode::empty()) {
         Ok(root) => root,
         Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::NOTDIR | Errno::LOOP) => return unlinkat(CWD, path, AtFlags::empty()),
+        Err(Errno::NOTDIR | Errno::LOOP) => return unlinkat(directory, path, AtFlags::empty()),
         Err(errno) => return Err(errno),
     };
     let mut moved = 0;
     // Directories that were moved up into the root are found by the next round.
     while !empty(root.as_fd(), root.as_fd(), 0, &mut moved)? {}
-    match unlinkat(CWD, path, AtFlags::REMOVEDIR) {
+    match unlinkat(directory, path, AtFlags::REMOVEDIR) {
         Err(Errno::NOENT) => Ok(()),
         done => done,
     }

@@ -34,7 +34,7 @@ impl Compression {
 }
 
 /// Looks at the first bytes and puts the right decoder on top.
-pub(crate) fn inflate<'a>(mut input: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
+pub fn inflate<'a>(mut input: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     let mut start = [0u8; 6];
     let got = read_full(&mut input, &mut start).map_err(damaged)?;
     let compression = Compression::of(&start[..got]);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Result, Step};
 use crate::tarread::Kind;
 use crate::tarwrite::{Header, TarWriter};
+use crate::upper::{check_depth, names};
 
 /// User and group as they are to stand in the archive.
 pub type Owners<'a> = dyn Fn(u32, u32) -> (u32, u32) + 'a;
@@ -69,6 +70,26 @@ impl<'a, W: Write> Packer<'a, W> {
             }
             _ => wrote(self.tar.entry(&header), path, kind),
         }
+    }
+
+    /// The same with everything that is below it, what is mounted there too; but nothing of file systems that are windows
+    /// to the kernel (proc, sysfs, cgroup).
+    pub fn add_tree(&mut self, directory: impl AsFd, name: &OsStr, path: &[u8]) -> Result<()> {
+        self.add_level(directory.as_fd(), name, path, 0)
+    }
+
+    fn add_level(&mut self, directory: BorrowedFd<'_>, name: &OsStr, path: &[u8], depth: usize) -> Result<()> {
+        check_depth(depth, path)?;
+        if self.add(directory, name, path)? != Some(Kind::Directory) {
+            return Ok(());
+        }
+        let inside = open(directory, name, OFlags::DIRECTORY, path)?.filter(|inside| !is_window_to_kernel(inside));
+        let Some(inside) = inside else { return Ok(()) };
+        let prefix = path.strip_suffix(b"/").unwrap_or(path);
+        for name in names(&inside)? {
+            self.add_level(inside.as_fd(), OsStr::from_bytes(&name), &[prefix, b"/", &name].concat(), depth + 1)?;
+        }
+        Ok(())
     }
 
     /// An entry that no file stands behind.
@@ -128,6 +149,28 @@ fn kind_of(stat: &Stat) -> Option<Kind> {
         FileType::Fifo => Kind::Fifo,
         FileType::Socket | FileType::Unknown => return None,
     })
+}
+
+/// Whether a file is on a file system that shows the kernel's state: reading all of it means nothing, and writing to it
+/// changes the machine.
+pub fn is_window_to_kernel(file: impl AsFd) -> bool {
+    // proc, sysfs, cgroup and cgroup2, debugfs, tracefs, securityfs, bpf, configfs, selinuxfs, efivarfs
+    // (linux/magic.h).
+    const MAGIC: [u64; 12] = [
+        0x9fa0,
+        0x6265_6572,
+        0x27_e0eb,
+        0x6367_7270,
+        0x6462_6720,
+        0x7472_6163,
+        0x7363_6673,
+        0xcafe_4a11,
+        0x6265_6570,
+        0xf97c_ff8c,
+        0xde5e_81e4,
+        0x6165_6673,
+    ];
+    fs::fstatfs(file).is_ok_and(|found| MAGIC.contains(&(found.f_type as u64)))
 }
 
 /// File capabilities, access lists and users' attributes; never overlay's own.

@@ -60,6 +60,13 @@ pub struct Entry {
     pub(crate) at: u64,
 }
 
+impl Entry {
+    /// Offset and length of each stored piece of a sparse file, which are stored one after the other; none of others.
+    pub fn pieces(&self) -> Option<&[(u64, u64)]> {
+        self.pieces.as_deref()
+    }
+}
+
 /// A streaming reader. `read` yields the present entry's stored bytes.
 pub struct TarReader<R> {
     input: R,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::commands::Verb;
 use crate::context::Context;
 use crate::failure::Result;
-use crate::output::Output;
+use crate::output::{Output, written};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -22,7 +22,7 @@ impl Verb for Args {
 
     fn run(self, context: &Context) -> Result<u8> {
         let mut output = Output::open(self.output.as_deref(), "failed to export container")?;
-        context.engine.export(&self.container, &mut output)?;
+        written(context.engine.export(&self.container, &mut output))?;
         output.finish().map(|()| 0)
     }
 }

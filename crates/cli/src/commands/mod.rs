@@ -4,6 +4,7 @@
 mod attach;
 mod commit;
 mod completion;
+mod cp;
 mod create;
 mod df;
 mod diff;

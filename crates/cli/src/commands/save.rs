@@ -6,7 +6,7 @@ use crate::commands::Verb;
 use crate::context::Context;
 use crate::failure::Result;
 use crate::options::identity::platform;
-use crate::output::Output;
+use crate::output::{Output, written};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -26,7 +26,7 @@ impl Verb for Args {
 
     fn run(self, context: &Context) -> Result<u8> {
         let mut output = Output::open(self.output.as_deref(), "failed to save image")?;
-        context.engine.save(&self.images, platform(self.platform).as_deref(), &mut output)?;
+        written(context.engine.save(&self.images, platform(self.platform).as_deref(), &mut output))?;
         output.finish().map(|()| 0)
     }
 }

@@ -7,6 +7,7 @@ pub(crate) static COMMANDS: &[Entry] = &[
     Entry::of::<attach::Args>(&["attach"]),
     Entry::of::<commit::Args>(&["commit"]),
     Entry::of::<completion::Args>(&["completion"]),
+    Entry::of::<cp::Args>(&["cp"]),
     Entry::of::<create::Args>(&["create"]),
     Entry::of::<diff::Args>(&["diff"]),
     Entry::of::<events::Args>(&["events"]),
@@ -59,6 +60,7 @@ pub(crate) static GROUPS: &[Group] = &[
 static CONTAINER: &[Entry] = &[
     Entry::of::<attach::Args>(&["attach"]),
     Entry::of::<commit::Args>(&["commit"]),
+    Entry::of::<cp::Args>(&["cp"]),
     Entry::of::<create::Args>(&["create"]),
     Entry::of::<diff::Args>(&["diff"]),
     Entry::of::<exec::Args>(&["exec"]),

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use image::store::Image;
 use oci_spec::runtime::{BoxBuilder as ConsoleSizeBuilder, Capability, Linux, Process, Root, Spec, User};
 
+pub(crate) use mounts::inside;
 pub(crate) use namespaces::Space;
 use security::{Options, Profile};
 

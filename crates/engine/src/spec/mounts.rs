@@ -160,7 +160,7 @@ fn one(engine: &Engine, record: &MountRecord, space: &Space) -> Result<Mount> {
 
 /// A path inside a volume or layer that its contents cannot lead out of: links are followed within it only. The answer
 /// has none; whoever mounts it must see to it that this still holds.
-fn inside(root: &Path, subpath: &str) -> Result<PathBuf> {
+pub(crate) fn inside(root: &Path, subpath: &str) -> Result<PathBuf> {
     if subpath.is_empty() {
         return Ok(root.to_owned());
     }

@@ -1,7 +1,9 @@
 //! One verb, one file. Every verb is a method of [`crate::Engine`]. `name` arguments take a name, an id or an
 //! unambiguous prefix of an id.
 
+mod archive;
 mod commit;
+mod cp;
 mod create;
 mod diff;
 mod disk_usage;
@@ -27,7 +29,9 @@ mod update;
 mod volumes;
 mod wait;
 
+pub use archive::{ExtractOptions, PathArchive, PathStat};
 pub use commit::CommitRequest;
+pub use cp::CopyOptions;
 pub use disk_usage::{DiskUsage, ImageUsage, VolumeUsage};
 pub use events::{EventTail, EventsRequest};
 pub(crate) use exec::{ExecEnds, execute, read_plan, spawn};
