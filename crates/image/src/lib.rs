@@ -28,6 +28,8 @@ mod load;
 mod manifest;
 mod merged;
 mod mount;
+#[cfg(test)]
+mod mutations;
 mod pack;
 mod pax;
 mod platform;

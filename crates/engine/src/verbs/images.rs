@@ -215,6 +215,7 @@ impl<'a> ImageFilter<'a> {
     /// Of an image found by reference only the names that match are shown.
     fn narrow(&self, row: &mut ImageRow) {
         row.repo_tags.retain(|name| self.names(name));
+        row.repo_digests.retain(|name| self.names(name));
     }
 
     fn names(&self, name: &str) -> bool {

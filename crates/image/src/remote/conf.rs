@@ -77,6 +77,13 @@ impl Conf {
         Ok(conf)
     }
 
+    /// One file alone.
+    #[cfg(test)]
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let mut conf = Conf::default();
+        conf.add(text).map(|()| conf)
+    }
+
     /// What a later file says about a prefix replaces what an earlier one said.
     fn add(&mut self, text: &str) -> Result<()> {
         let file: FileContent =

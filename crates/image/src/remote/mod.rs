@@ -28,3 +28,17 @@ pub(crate) use endpoint::Endpoint;
 pub(crate) use http::pause;
 pub(crate) use registry::{Fetched, Registry, Right};
 pub(crate) use upload::Source;
+
+/// What a `WWW-Authenticate` means: for tests with hostile ones.
+#[cfg(test)]
+pub(crate) fn challenged(text: &str) -> bool {
+    let value = ureq::http::HeaderValue::from_str(text).ok();
+    let headers = value.map(|value| ureq::http::HeaderMap::from_iter([(ureq::http::header::WWW_AUTHENTICATE, value)]));
+    headers.is_some_and(|headers| challenge::Challenge::of(&headers).is_some())
+}
+
+/// What a `registries.conf` means: for tests with hostile ones.
+#[cfg(test)]
+pub(crate) fn configured(text: &str) -> Option<conf::Conf> {
+    conf::Conf::parse(text).ok()
+}
