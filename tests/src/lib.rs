@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod archive;
+mod bundle;
 mod env;
 pub mod fixtures;
 mod leaks;
@@ -13,6 +14,7 @@ mod registry;
 mod user;
 
 pub use api::Api;
+pub use bundle::Bundle;
 pub use env::Env;
 pub use process::{Output, finish, wait_until};
 pub use pty::Terminal;

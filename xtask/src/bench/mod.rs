@@ -4,6 +4,7 @@
 mod engines;
 mod memory;
 mod report;
+mod runtime;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -36,7 +37,9 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result {
     let effort = match arguments {
         [] => FULL,
         [option] if option == "--quick" => QUICK,
-        _ => return Err("bench: the only option is --quick".to_owned()),
+        [what] if what == "runtime" => return runtime::run(root, false),
+        [what, option] if what == "runtime" && option == "--quick" => return runtime::run(root, true),
+        _ => return Err("bench: what can be given is `runtime` and --quick".to_owned()),
     };
     if !rustix::process::geteuid().is_root() {
         return Err("the engines are measured as root".to_owned());

@@ -27,6 +27,11 @@ impl Table {
         self.add(name, memory.into_iter().map(|m| m.map(|m| m.monitors as f64 / 1024.0)).collect(), "MiB");
     }
 
+    /// A row of sizes in kibibytes.
+    pub(super) fn sizes(&mut self, name: &str, sizes: Vec<Option<u64>>) {
+        self.add(name, sizes.into_iter().map(|size| size.map(|size| size as f64 / 1024.0)).collect(), "MiB");
+    }
+
     /// A row of memory for daemons.
     pub(super) fn daemons(&mut self, memory: Vec<Option<Memory>>) {
         let sizes = memory.into_iter().map(|m| m.map(|m| m.daemons as f64 / 1024.0)).collect();

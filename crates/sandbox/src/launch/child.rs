@@ -119,6 +119,7 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
         // Who only starts it may come much later: say now what can be said.
         program.check()?;
     }
+    privileges::lower_rlimits(plan.process)?;
     close_but_inherited(plan.launch.extras.inherited)?;
     channel::ready(socket, identity.uid, identity.gid, terminal.map(|terminal| terminal.master))?;
     match (channel::wait_go_or_leave(socket), &plan.launch.extras.gate) {

@@ -100,7 +100,7 @@ fn serve(exec: &Exec<'_>, control: &OwnedFd, child: &Child) -> Result<Option<Own
     privileges::set_oom_score(child.pid, exec.process)?;
     let Ready { uid, gid, terminal } = parent::wait_ready(control, child, exec.target_pid, exec.listener.as_ref())?;
     parent::give_pipes(&exec.stdio, child.pid, uid, gid);
-    privileges::set_rlimits(child.pid, exec.process)?;
+    privileges::raise_rlimits(child.pid, exec.process)?;
     Ok(terminal)
 }
 
@@ -140,6 +140,7 @@ fn become_process(exec: &Exec<'_>, labels: Option<&Labels>, socket: &OwnedFd) ->
     labels.map_or(Ok(()), Labels::apply)?;
     let filter = privileges::drop_to(exec.process, &identity, exec.seccomp, socket)?;
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    privileges::lower_rlimits(exec.process)?;
     close_but_inherited(exec.inherited)?;
     channel::ready(socket, identity.uid, identity.gid, terminal.map(|terminal| terminal.master))?;
     channel::wait_go(socket);

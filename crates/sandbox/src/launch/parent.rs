@@ -56,7 +56,7 @@ impl<'a> Plan<'a> {
         let label = labels::mount_option(linux.mount_label().as_ref())?;
         let mounts = mounts::plan(launch.spec.mounts().as_deref().unwrap_or_default(), label.as_deref())?;
         let rootless = crate::rootless::is_rootless();
-        let (devices, single_devices) = devices(linux, &mounts, rootless)?;
+        let (devices, single_devices) = devices(launch, linux, &mounts, rootless)?;
         let entry = launch.cgroup.map(|cgroup| cgroup.entry().step(|| "open the cgroup".into())).transpose()?;
         let namespaces = Namespaces::new(linux)?;
         check::configuration(launch, linux, process, &namespaces, &mounts)?;
@@ -72,9 +72,9 @@ impl<'a> Plan<'a> {
         1 + Covers::COUNT + mounts + self.single_devices.len()
     }
 
-    /// Whether the image's own `/dev` is the container's.
+    /// Whether the image's own `/dev` is to be furnished.
     pub(super) fn keeps_dev(&self) -> bool {
-        !self.mounts.iter().any(|mount| mount.destination == Path::new("/dev"))
+        self.launch.extras.about.is_some() && keeps_dev(&self.mounts)
     }
 
     /// Whether hooks are to run between the mounts and the change of the root.
@@ -120,17 +120,26 @@ pub(super) fn prestart(hooks: &Hooks) -> &Option<Vec<Hook>> {
 }
 
 /// The devices on our `/dev` and those that are elsewhere. If `/dev` is somebody else's, what is configured is shown there;
-/// if nothing is mounted there, the image's own `/dev` gets the default devices too.
-fn devices(linux: &Linux, mounts: &[Mount], rootless: bool) -> Result<(Vec<Device>, Vec<Device>), Error> {
+/// if nothing is mounted there, the image's own `/dev` gets the default devices too (runtime-spec, config-linux.md
+/// "Default Devices"; the engine always mounts one).
+fn devices(
+    launch: &Launch<'_>,
+    linux: &Linux,
+    mounts: &[Mount],
+    rootless: bool,
+) -> Result<(Vec<Device>, Vec<Device>), Error> {
     let all = devices::plan(linux.devices().as_deref().unwrap_or_default())?;
     match mounts.iter().any(|mount| mount.source == Source::Devices) {
         true if rootless => Ok((Vec::new(), all)),
         true => Ok(all.into_iter().partition(|device| device.path.starts_with("/dev"))),
-        false if mounts.iter().any(|mount| mount.destination == Path::new("/dev")) => {
-            Ok((Vec::new(), all.into_iter().filter(|device| !device.is_default()).collect()))
-        }
-        false => Ok((Vec::new(), all)),
+        false if launch.extras.about.is_some() && keeps_dev(mounts) => Ok((Vec::new(), all)),
+        false => Ok((Vec::new(), all.into_iter().filter(|device| !device.is_default()).collect())),
     }
+}
+
+/// Whether nothing is mounted on `/dev`.
+fn keeps_dev(mounts: &[Mount]) -> bool {
+    !mounts.iter().any(|mount| mount.destination == Path::new("/dev"))
 }
 
 /// See [`create`](super::create).
@@ -272,7 +281,7 @@ fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child, held: &mut Held) -> 
     let listener = plan.listener();
     let Ready { uid, gid, terminal } = wait_ready(control, child, child.pid, listener.as_ref())?;
     give_pipes(&plan.launch.stdio, child.pid, uid, gid);
-    super::privileges::set_rlimits(child.pid, plan.process)?;
+    super::privileges::raise_rlimits(child.pid, plan.process)?;
     Ok(terminal)
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use oci_spec::runtime::{Capability, LinuxCapabilities, PosixRlimitType, Process};
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, clear_ambient_capability_set, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs, set_thread_groups,
@@ -243,14 +243,31 @@ fn bit(capability: Capability) -> CapabilitySet {
     CapabilitySet::from_bits_retain(1 << number)
 }
 
-/// Sets the resource limits of a waiting child: with the parent's rights, and so late that a low limit does not get in
+/// Child: sets those of its resource limits that it may set without privileges, so late that a low one does not get in
 /// the way of the preparations.
-pub(super) fn set_rlimits(pid: i32, process: &Process) -> Result<(), Error> {
+pub(super) fn lower_rlimits(process: &Process) -> Result<(), Error> {
+    each_rlimit(process, false, |resource, new| setrlimit(resource, new))
+}
+
+/// Parent: sets the others of a waiting child, which takes CAP_SYS_RESOURCE.
+pub(super) fn raise_rlimits(pid: i32, process: &Process) -> Result<(), Error> {
+    each_rlimit(process, true, |resource, new| prlimit(Pid::from_raw(pid), resource, new).map(drop))
+}
+
+/// Parent and child have the same limits, so both see which ones are above.
+fn each_rlimit(
+    process: &Process,
+    above: bool,
+    set: impl Fn(Resource, Rlimit) -> rustix::io::Result<()>,
+) -> Result<(), Error> {
     for limit in process.rlimits().iter().flatten() {
         let value = |n: u64| (n != u64::MAX).then_some(n);
         let new = Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) };
-        prlimit(Pid::from_raw(pid), resource(limit.typ()), new)
-            .step(|| format!("set limit {} to {}:{}", limit.typ(), limit.soft(), limit.hard()))?;
+        let resource = resource(limit.typ());
+        let present = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        if (limit.hard() > present) == above {
+            set(resource, new).step(|| format!("set limit {} to {}:{}", limit.typ(), limit.soft(), limit.hard()))?;
+        }
     }
     Ok(())
 }
