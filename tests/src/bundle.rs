@@ -163,7 +163,7 @@ impl Bundle {
     fn leaks(&self) -> Vec<String> {
         let mut found = leaks::processes(self.directory.path());
         found.extend(leaks::cgroups(&self.cgroup));
-        found.extend(leaks::entries(&self.root()).into_iter().filter(|entry| !entry.ends_with("@empty")));
+        found.extend(leaks::entries(&self.root()).into_iter().filter(|entry| !entry.contains("/@")));
         found
     }
 }

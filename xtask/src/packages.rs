@@ -19,6 +19,9 @@ pub(crate) const TESTS: &[Package] = &[
     ("iproute2", "ip"),
     ("uidmap", "newuidmap"),
     ("passt", "pasta"),
+    ("podman", "podman"),
+    ("containerd", "containerd"),
+    ("docker.io", "dockerd"),
 ];
 
 /// For the virtual machine.

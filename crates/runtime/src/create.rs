@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oci_spec::runtime::{Hooks, Process, Spec};
@@ -90,7 +90,7 @@ pub(crate) fn create(
     let notify = Notify::from_environment(&directory)?;
     extend(&mut bundle.spec, process, &inherited, notify.as_ref());
     let cgroup = make_cgroup(globals, &bundle.spec, &mut record, &mut undo)?;
-    let filter = filter(&bundle.spec)?;
+    let filter = filter(&bundle.spec, &globals.root)?;
     let gate = gate.then(|| Gate::make(directory.fd(), GATE)).transpose()?;
     let about = about(&record);
     let launch = Launch {
@@ -199,10 +199,14 @@ fn make_cgroup(globals: &Globals, spec: &Spec, record: &mut Record, undo: &mut U
     Ok(Some(cgroup))
 }
 
+/// Below the state root, and not a possible id: compiled filters.
+const FILTERS: &str = "@seccomp";
+
 /// The filter of the configuration.
-pub(crate) fn filter(spec: &Spec) -> Result<Option<seccomp::Program>> {
+pub(crate) fn filter(spec: &Spec, root: &Path) -> Result<Option<seccomp::Program>> {
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    profile.map(seccomp::compile).transpose().step(|| "linux.seccomp".into())
+    let compile = |profile| seccomp::compile_cached(profile, &root.join(FILTERS));
+    profile.map(compile).transpose().step(|| "linux.seccomp".into())
 }
 
 /// A terminal if the process wants one, else our own streams.

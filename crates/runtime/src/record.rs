@@ -165,6 +165,11 @@ impl Directory {
         &self.path
     }
 
+    /// The state root that it is in.
+    pub(crate) fn root(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     /// Its descriptor.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -174,7 +174,7 @@ fn spawn(
 ) -> Result<Created> {
     let target = container.running()?;
     let cgroup = cgroup(container, options.cgroup.as_deref())?;
-    let filter = create::filter(spec)?;
+    let filter = create::filter(spec, container.directory.root())?;
     let stdio: Stdio<'_> = match process.terminal() {
         Some(true) => create::terminal(Some(process)),
         _ => create::own_streams(),
