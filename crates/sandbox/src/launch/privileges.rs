@@ -246,7 +246,7 @@ fn bit(capability: Capability) -> CapabilitySet {
 /// Child: sets those of its resource limits that it may set without privileges, so late that a low one does not get in
 /// the way of the preparations.
 pub(super) fn lower_rlimits(process: &Process) -> Result<(), Error> {
-    each_rlimit(process, false, |resource, new| setrlimit(resource, new))
+    each_rlimit(process, false, setrlimit)
 }
 
 /// Parent: sets the others of a waiting child, which takes CAP_SYS_RESOURCE.
