@@ -146,7 +146,7 @@ impl Writing<'_> {
         let layers = diff_ids.iter().map(|layer| self.layer(store, layer)).collect::<Result<Vec<_>>>()?;
         let config = match layers.iter().map(|(digest, _)| digest).eq(&diff_ids) {
             true => image.config_json.clone(),
-            false => with_layers(image, &layers)?,
+            false => with_layers(&image.config_json, layers.iter().map(|(digest, _)| digest))?,
         };
         let digest = self.blob(&config)?;
         let described: Vec<Value> = layers.iter().map(|(digest, size)| descriptor(LAYER, digest, *size)).collect();
@@ -238,10 +238,9 @@ fn repositories(saved: &[Saved]) -> Map<String, Value> {
     all
 }
 
-/// The configuration with other layers.
-fn with_layers(image: &Image, layers: &[(Digest, u64)]) -> Result<Vec<u8>> {
-    let mut document: Value =
-        serde_json::from_slice(&image.config_json).step(|| format!("read the configuration of {}", image.id))?;
-    document["rootfs"]["diff_ids"] = layers.iter().map(|(digest, _)| json!(digest.as_str())).collect();
+/// A configuration with other layers.
+pub(crate) fn with_layers<'l>(config: &[u8], layers: impl Iterator<Item = &'l Digest>) -> Result<Vec<u8>> {
+    let mut document: Value = serde_json::from_slice(config).step(|| "read an image's configuration".into())?;
+    document["rootfs"]["diff_ids"] = layers.map(|digest| json!(digest.as_str())).collect();
     Ok(document.to_string().into_bytes())
 }

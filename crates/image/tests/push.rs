@@ -4,8 +4,9 @@
 mod common;
 
 use common::registry::RealRegistry;
+use common::server::{Server, ok, status};
 use common::*;
-use image::{Access, Credentials, Digest, Error, Pull, Push, Pushed};
+use image::{Access, Credentials, Digest, Driver, Error, Pull, Push, Pushed};
 
 impl Root {
     fn pulled(&mut self, name: &str, access: &Access) {
@@ -114,6 +115,42 @@ fn only_with_the_right_password() {
     image::log_in(&user("secret"), &target.host).unwrap();
     root.push(&elsewhere, &user("secret")).unwrap();
     Root::new().pulled(&elsewhere, &user("secret"));
+}
+
+#[test]
+fn a_password_is_for_the_registry_that_it_was_given_for() {
+    let (origin, target) = (Server::start(), RealRegistry::with_password("u", "secret"));
+    let (_, _, packed) = origin.image(b"x");
+    let (mut root, nobody) = (Root::new(), nobody());
+    let (name, elsewhere) = (format!("{}/x:latest", origin.host), format!("{}/x:1", target.host));
+    root.pulled(&name, &nobody);
+    root.tag(&name, &elsewhere);
+    let challenge = "www-authenticate: Basic realm=\"x\"".to_owned();
+    origin.answer(&format!("/v2/x/blobs/{}", Digest::of(&packed)), vec![status("401 Unauthorized", &[challenge])]);
+    origin.answer("/v2/", vec![ok(b"")]);
+    let user = Credentials { username: "u".into(), password: "secret".into(), ..Credentials::default() };
+    let (_, said) = root.push(&elsewhere, &Access { credentials: Some(user), ..nobody }).unwrap();
+    assert_eq!(origin.count("authorization"), 0, "{:?}", origin.requests());
+    assert!(said.iter().any(|line| line.contains("1 layer was compressed")), "{said:?}");
+}
+
+#[test]
+fn layers_that_are_kept_as_files() {
+    let registry = RealRegistry::start();
+    let (mut root, nobody) = (Root::storing_as(Driver::Directory), nobody());
+    let name = format!("{}/files:1", registry.host);
+    // GNU tar's padding to ten kilobytes: made anew, the archive is another one.
+    let mut layer = layers(1).remove(0);
+    layer.resize(layer.len().next_multiple_of(10_240), 0);
+    root.load(&docker_archive(Some(&name), &[layer])).unwrap();
+    let (_, said) = root.push(&name, &nobody).unwrap();
+    assert!(
+        said.iter().any(|line| line.contains("are not kept, only their files: it was pushed as sha256:")),
+        "{said:?}"
+    );
+    let mut other = Root::new();
+    other.pulled(&name, &nobody);
+    assert_eq!(std::fs::read(other.top(&name).join("f0")).unwrap(), vec![0; 100_000]);
 }
 
 #[test]

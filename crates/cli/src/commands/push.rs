@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Push the image only if it is for this platform
     #[arg(long, value_name = "string")]
     platform: Option<String>,
+    /// Skip image verification
+    #[arg(long, hide = true, default_value = "true")]
+    disable_content_trust: bool,
     /// Suppress verbose output
     #[arg(short, long)]
     quiet: bool,
@@ -33,6 +36,12 @@ impl Verb for Args {
     fn run(self, context: &Context) -> Result<u8> {
         let reference = Reference::from_str(&self.image).map_err(|error| Failure::new(error.to_string()))?;
         let named = reference.tag().is_some() || reference.digest().is_some();
+        if !self.disable_content_trust {
+            let hint = "policy.json decides which signatures are needed";
+            return Err(
+                Failure::new("--disable-content-trust=false: there is no notary to ask for signatures").hinted(hint)
+            );
+        }
         if self.all_tags && named {
             return Err(Failure::new("tag can't be used with --all-tags/-a"));
         }

@@ -23,6 +23,7 @@ impl Engine {
     /// Removes images that no container uses: those without a tag, with the filter `dangling=false` all (filters:
     /// dangling label label! until).
     pub fn prune_images(&self, filters: &Map<Vec<String>>) -> Result<ImagePruneReport> {
+        let everything = filters.keys().all(|key| key == "dangling");
         let filters = Filters::new(filters, &["dangling", "label", "label!", "until"])?;
         let (dangling, until) = (filters.boolean("dangling")?.unwrap_or(true), filters.until()?);
         let store = self.images();
@@ -38,6 +39,9 @@ impl Engine {
         }
         let after = self.read(|connection| Ok(store.layer_bytes(connection)?))?;
         report.reclaimed = before.saturating_sub(after);
+        if everything {
+            report.reclaimed += store.drop_interrupted_downloads();
+        }
         let attributes = Map::from([("reclaimed".to_owned(), report.reclaimed.to_string())]);
         events::append(self.paths(), &events::event("image", "prune", "", attributes))?;
         Ok(report)

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use super::gzip::Gzip;
 use crate::blobs::Seen;
 use crate::error::{Error, Result, Step};
-use crate::layer::ARCHIVE;
+use crate::layer_archive::LayerArchive;
 use crate::pull::Remote;
 use crate::remote::{Registry, Settings, Source};
 use crate::{Digest, Reference, Store};
@@ -38,9 +39,12 @@ pub(super) enum How {
 }
 
 /// A layer that is there.
+#[derive(Clone)]
 pub(super) struct Sent {
     pub(super) seen: Seen,
     pub(super) how: How,
+    /// Digest of what is in it: another one than the layer's where only the layer's files are kept.
+    pub(super) inner: Digest,
 }
 
 /// What a worker tells: layer, Docker's words, bytes done, bytes in all.
@@ -49,6 +53,7 @@ pub(super) type Report = (usize, String, u64, u64);
 /// Where and from where.
 pub(super) struct Way<'w> {
     pub(super) store: &'w Store,
+    /// How other registries are asked.
     pub(super) settings: &'w Arc<Settings>,
     pub(super) target: &'w Registry,
     /// `host/path` of the target.
@@ -62,7 +67,7 @@ pub(super) struct Way<'w> {
 impl Way<'_> {
     /// Sends one layer.
     pub(super) fn send(&self, number: usize, layer: &Outgoing, reports: &Sender<Report>) -> Result<Sent> {
-        let found = |seen: &Seen, how: How| Ok(Sent { seen: seen.clone(), how });
+        let found = |seen: &Seen, how: How| Ok(Sent { seen: seen.clone(), how, inner: layer.diff_id.clone() });
         if let (true, Some(seen)) = (layer.foreign, layer.known.first()) {
             return found(seen, How::Exists);
         }
@@ -115,23 +120,11 @@ impl Way<'_> {
     }
 
     fn compress(&self, number: usize, diff_id: &Digest, reports: &Sender<Report>) -> Result<Sent> {
-        let path = self.store.layer_home(diff_id).join(ARCHIVE);
-        let size = match std::fs::metadata(&path) {
-            Ok(found) => found.len(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::Conflict(format!(
-                    "layer {} is kept as files, not as the archive that it came as, and no registry has it",
-                    diff_id.short()
-                )));
-            }
-            Err(error) => return Err(error).step(|| format!("read {}", path.display())),
-        };
-        let source = Archive { path, count: Count::new(number, size, reports) };
-        let uploaded = self.target.put_stream(&source)?;
-        let media_type = self.media_type.to_owned();
-        let repository = self.repository.to_owned();
+        let LayerArchive { digest: inner, size, file } = self.store.layer_archive(diff_id)?;
+        let uploaded = self.target.put_stream(&Archive { file, count: Count::new(number, size, reports) })?;
+        let (media_type, repository) = (self.media_type.to_owned(), self.repository.to_owned());
         let seen = Seen { blob: uploaded.digest, size: uploaded.size, media_type, repository };
-        Ok(Sent { seen, how: How::Compressed })
+        Ok(Sent { seen, how: How::Compressed, inner })
     }
 }
 
@@ -181,14 +174,28 @@ impl<R: Read> Read for Counted<R> {
 
 /// The layer's archive in the store, compressed on the way.
 struct Archive {
-    path: std::path::PathBuf,
+    file: File,
     count: Count,
+}
+
+/// Reads a file from its beginning, wherever others are in it.
+struct FromStart {
+    file: File,
+    at: u64,
+}
+
+impl Read for FromStart {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let got = self.file.read_at(buffer, self.at)?;
+        self.at += got as u64;
+        Ok(got)
+    }
 }
 
 impl Source for Archive {
     fn open(&self) -> Result<Box<dyn Read + '_>> {
-        let file = File::open(&self.path).step(|| format!("open {}", self.path.display()))?;
-        Ok(Box::new(Gzip::new(self.count.over(file))))
+        let file = self.file.try_clone().step(|| "open a layer's archive".into())?;
+        Ok(Box::new(Gzip::new(self.count.over(FromStart { file, at: 0 }))))
     }
 
     fn size(&self) -> Option<u64> {

@@ -55,8 +55,9 @@ impl Original {
         if docker { &DOCKER } else { &OCI }
     }
 
-    fn has(&self, sent: &[Seen]) -> bool {
-        self.layers.len() == sent.len()
+    fn is(&self, config: &Digest, sent: &[Seen]) -> bool {
+        self.document["config"]["digest"] == config.as_str()
+            && self.layers.len() == sent.len()
             && self.layers.iter().zip(sent).all(|(layer, seen)| layer.digest().is_ok_and(|digest| digest == seen.blob))
     }
 }
@@ -75,7 +76,7 @@ pub(super) fn layer_type(original: Option<&Original>) -> String {
 /// The manifest over these layers, lowest first.
 pub(super) fn over(original: Option<&Original>, config: (&Digest, usize), sent: &[Seen]) -> Outgoing {
     let kind = original.map_or(&OCI, Original::kind);
-    if let Some(original) = original.filter(|original| original.has(sent)) {
+    if let Some(original) = original.filter(|original| original.is(config.0, sent)) {
         let stated = original.document["mediaType"].as_str().unwrap_or(kind.manifest);
         return Outgoing { media_type: stated.to_owned(), bytes: original.bytes.clone() };
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::platform::Platform;
 use crate::remote::{Access, Endpoint, Registry, Right, Settings};
 use crate::store::{Progress, set_name};
-use crate::{Digest, Reference, Store, config};
+use crate::{Digest, Reference, Store, config, save};
 use layer::{How, Outgoing, Report, Sent, Way};
 use manifest::Original;
 
@@ -73,9 +73,10 @@ impl Store {
         let settings = Arc::new(Settings::read(&request.access)?);
         let endpoint = Endpoint::for_push(&settings, &reference)?;
         let target = Registry::connect(&settings, &endpoint, &reference.familiar_name(), Right::Push)?;
+        let others = Arc::new(settings.for_others());
         let each = tagged
             .iter()
-            .map(|(name, id)| self.push_one(records, (&settings, &target), (name, id), platform.as_ref(), progress));
+            .map(|(name, id)| self.push_one(records, (&others, &target), (name, id), platform.as_ref(), progress));
         each.collect()
     }
 
@@ -129,16 +130,26 @@ impl Store {
             silent: Mutex::default(),
         };
         let sent = send_layers(&way, &outgoing, progress)?;
-        if !target.has_blob(id)? {
+        let same = sent.iter().map(|sent| &sent.inner).eq(&diff_ids);
+        let config = if same { config } else { save::with_layers(&config, sent.iter().map(|sent| &sent.inner))? };
+        let config_digest = Digest::of(&config);
+        if !target.has_blob(&config_digest)? {
             target.put_blob(&config)?;
         }
         let seen: Vec<Seen> = sent.iter().map(|sent| sent.seen.clone()).collect();
-        let manifest = manifest::over(original.as_ref(), (id, config.len()), &seen);
+        let manifest = manifest::over(original.as_ref(), (&config_digest, config.len()), &seen);
         let tag = name.tag().unwrap_or("latest").to_owned();
         target.put_manifest(&tag, &manifest.media_type, &manifest.bytes)?;
         let digest = Digest::of(&manifest.bytes);
-        remember(records, (name, id), &digest, &diff_ids, &seen)?;
         say_compressed(&sent, progress);
+        if same {
+            remember(records, (name, id), &digest, &diff_ids, &seen)?;
+        } else {
+            let text = format!(
+                "the archives of {id}'s layers are not kept, only their files: it was pushed as {config_digest}"
+            );
+            progress("", &text, 0, 0);
+        }
         progress("", &format!("{tag}: digest: {digest} size: {}", manifest.bytes.len()), 0, 0);
         Ok(Pushed {
             id: id.to_string(),
@@ -233,7 +244,7 @@ fn send_layers(way: &Way<'_>, outgoing: &[Outgoing], progress: &mut Progress<'_>
     let missing = || Error::Step { step: "push a layer".into(), cause: "it was not sent".into() };
     let sent = (0..outgoing.len()).map(|number| {
         let found = all.iter().find(|(one, _)| *one == first(number));
-        found.map(|(_, sent)| Sent { seen: sent.seen.clone(), how: sent.how.clone() }).ok_or_else(missing)
+        found.map(|(_, sent)| sent.clone()).ok_or_else(missing)
     });
     sent.collect()
 }

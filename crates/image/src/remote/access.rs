@@ -36,7 +36,7 @@ impl Access {
 }
 
 /// Everything that decides how registries are asked, read once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) conf: Conf,
     keyring: Keyring,
@@ -58,6 +58,11 @@ impl Settings {
             given: access.credentials.clone(),
             certs: [own].into_iter().chain(places.map(PathBuf::from)).collect(),
         })
+    }
+
+    /// The same for registries besides the one that the request is about: what was given for that one is not theirs.
+    pub(crate) fn for_others(&self) -> Self {
+        Settings { given: None, ..self.clone() }
     }
 
     /// What to prove to a repository (`host[:port]/path`) who we are with. Those given for one request are for the
