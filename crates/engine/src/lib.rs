@@ -166,6 +166,13 @@ impl Engine {
         }
     }
 
+    /// Tidies the records if they are open; waits for the disk, so for a process that has answered everybody.
+    pub(crate) fn settle_records(&self) {
+        if let Some(records) = &*self.records.lock().unwrap_or_else(PoisonError::into_inner) {
+            records.settle();
+        }
+    }
+
     fn open_records(&self) -> Result<Records> {
         make_directory(&self.paths.root)?;
         Records::open(&self.paths.database(), Durability::Process, &[image::store::SCHEMA, table::SCHEMA])

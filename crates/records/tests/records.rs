@@ -105,3 +105,25 @@ fn opening_is_cheap() {
     // Half a millisecond is the aim on an idle machine; the bound leaves room for a busy one and an unoptimised build.
     assert!(times[20].as_millis() < 5, "opening takes {:?}", times[20]);
 }
+
+#[test]
+fn settling_moves_a_long_log_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("kiste.db");
+    let mut records = open(&path, &[ONE]).unwrap();
+    let moved = |records: &Records| -> i64 {
+        records.read().query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(2)).unwrap()
+    };
+    records.write(|t| t.execute("INSERT INTO a VALUES (1)", [])).unwrap();
+    records.settle();
+    assert_eq!(moved(&records), 0);
+    for _ in 0..64 {
+        records.write(|t| t.execute("INSERT INTO a VALUES (1)", [])).unwrap();
+    }
+    records.settle();
+    assert!(moved(&records) > 32);
+    // The next commit starts the log anew, so that the next first opener reads one commit.
+    records.write(|t| t.execute("INSERT INTO a VALUES (1)", [])).unwrap();
+    let pages: i64 = records.read().query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1)).unwrap();
+    assert!(pages < 8, "{pages}");
+}

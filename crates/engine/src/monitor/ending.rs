@@ -126,17 +126,20 @@ impl Monitor {
         // If this fails (a full disk), the status stays behind and the next command records it.
         let engine = Engine::new(self.paths.clone());
         self.trash = engine.record_end(&self.id, &self.status, self.settings.auto_remove).unwrap_or_default();
-        drop(engine);
+        self.engine = Some(engine);
         self.lock = None;
         self.clients.tell(&[Waiting::Stop], &Answer::done());
         self.clients.tell(&[Waiting::End, Waiting::Exit], &Answer::Ended { code: self.status.exit_code });
     }
 
-    /// What nobody has to wait for: takes the container's mounts down and deletes its files. What stays is swept by a
+    /// What nobody has to wait for: takes the container's mounts down, deletes its files, tidies the records. What stays is swept by a
     /// later command.
     pub(super) fn clean_up(mut self) {
         self.ended = None;
         self.trash.iter().for_each(|path| drop(tree::remove(path)));
+        if let Some(engine) = &self.engine {
+            engine.settle_records();
+        }
     }
 
     fn remove_cgroup(&self) {

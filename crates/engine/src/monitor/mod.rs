@@ -30,7 +30,7 @@ use crate::news::{self, News};
 use crate::plan::Plan;
 use crate::status::{RunLock, RunStatus};
 use crate::verbs::Stream;
-use crate::{Context, Error, Paths, Result, clock, failpoint, status};
+use crate::{Context, Engine, Error, Paths, Result, clock, failpoint, status};
 use clients::Clients;
 use events::Teller;
 use health::Health;
@@ -72,6 +72,8 @@ struct Monitor {
     ended: Option<Run>,
     /// Directories of a container that is removed.
     trash: Vec<PathBuf>,
+    /// With the records open, once the end is recorded.
+    engine: Option<Engine>,
     streams: run::Streams,
     feed: Feed,
     log: Log,
@@ -206,6 +208,7 @@ impl Monitor {
             run: None,
             ended: None,
             trash: Vec::new(),
+            engine: None,
             streams: run::Streams::default(),
             feed: Feed::default(),
             log,
