@@ -150,6 +150,15 @@ impl Test {
     }
 }
 
+/// One name of a path as Go's `filepath.Match` reads it: `**` is no more than `*`.
+pub(crate) fn name_regex(name: &str) -> Option<Regex> {
+    let mut single = name.to_owned();
+    while single.contains("**") {
+        single = single.replace("**", "*");
+    }
+    Regex::new(&regex(&single)).ok().filter(|_| is_valid(name))
+}
+
 /// The pattern as a regular expression.
 fn regex(text: &str) -> String {
     let mut out = "(?s)^".to_owned();

@@ -48,6 +48,14 @@ pub(crate) const SCHEMA: records::Schema = records::Schema {
         PRIMARY KEY (container, volume)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX volume_use_volume ON volume_use (volume);
+    ",
+    "
+    CREATE TABLE build_step (                   -- what builds need not do again
+        key TEXT PRIMARY KEY,
+        image TEXT NOT NULL,
+        made_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX build_step_image ON build_step (image);
     "],
 };
 

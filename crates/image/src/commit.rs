@@ -57,9 +57,25 @@ impl Store {
         let name = commit.reference.as_deref().map(tag_of).transpose()?;
         let mut inner = commit.config.clone();
         commit.changes.iter().try_for_each(|change| changes::apply(&mut inner, change))?;
+        let names: Vec<String> = name.iter().map(Reference::to_string).collect();
+        self.derive(records, &names, write, |layer| describe(parent, commit, inner, layer))
+    }
+
+    /// Makes an image of layers that are stored already and at most one new one; its id. `write` writes the new layer's
+    /// archive, `document` makes the configuration when its digest is known. `names` are complete.
+    pub fn derive<W>(
+        &self,
+        records: &mut records::Records,
+        names: &[String],
+        write: Option<W>,
+        document: impl FnOnce(Option<&Digest>) -> Result<Vec<u8>>,
+    ) -> Result<String>
+    where
+        W: FnOnce(&mut dyn Write) -> Result<()> + Send,
+    {
         let staging = Staging::begin(self, records)?;
         let layer = write.map(|write| written(&staging, write)).transpose()?;
-        let config = describe(parent, commit, inner, layer.as_ref().map(|layer| &layer.diff_id))?;
+        let config = document(layer.as_ref().map(|layer| &layer.diff_id))?;
         let parsed = config::parse(&config, "the new image's configuration")?;
         let image = NewImage {
             id: Digest::of(&config),
@@ -67,7 +83,7 @@ impl Store {
             manifest: None,
             layers: config::diff_ids(&parsed)?,
             created: config::created(&parsed),
-            names: name.iter().map(Reference::to_string).collect(),
+            names: names.to_vec(),
         };
         let known = known_layers(records.read())?;
         let new: Vec<NewLayer> =

@@ -30,6 +30,7 @@ mod merged;
 mod mount;
 #[cfg(test)]
 mod mutations;
+mod opened;
 mod pack;
 mod pax;
 mod platform;
@@ -58,6 +59,7 @@ pub use error::Error;
 pub use inflate::inflate;
 pub use lists::{Annotation, Lists, PushedList};
 pub use merged::export;
+pub use opened::open_archive;
 pub use pack::{Owners, Packer, is_window_to_kernel};
 pub use pull::{Pull, Pulled};
 pub use push::{Push, Pushed};

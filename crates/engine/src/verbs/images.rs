@@ -79,14 +79,18 @@ impl Engine {
         Ok(id)
     }
 
-    /// Newest first. There are no intermediate images, so `all` shows nothing more. Filters: before dangling label
-    /// reference since until.
-    pub fn list_images(&self, _all: bool, filters: &Map<Vec<String>>) -> Result<Vec<ImageRow>> {
+    /// Newest first; what only steps of builds made is shown if `all`. Filters: before dangling label reference since
+    /// until.
+    pub fn list_images(&self, all: bool, filters: &Map<Vec<String>>) -> Result<Vec<ImageRow>> {
         let store = self.images();
         self.read(|connection| {
             let filter = ImageFilter::read(&store, connection, filters)?;
             let mut rows: Vec<ImageRow> =
                 store.list(connection)?.iter().filter(|image| filter.accepts(image)).map(row).collect();
+            if !all {
+                let steps = steps_of_builds(connection)?;
+                rows.retain(|row| !(row.repo_tags.is_empty() && row.repo_digests.is_empty() && steps.contains(&row.id)));
+            }
             for row in &mut rows {
                 filter.narrow(row);
                 row.containers = containers_of(connection, &row.id)?.len();
@@ -228,4 +232,11 @@ impl<'a> ImageFilter<'a> {
 fn matches_reference(pattern: &str, name: &str) -> bool {
     let Ok(name) = name.parse::<Reference>() else { return false };
     [name.familiar(), name.familiar_name()].iter().any(|text| glob(pattern, text))
+}
+
+/// The images that steps of builds made.
+fn steps_of_builds(connection: &Connection) -> Result<std::collections::HashSet<String>> {
+    let mut query = connection.prepare_cached("SELECT image FROM build_step")?;
+    let rows = query.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<records::rusqlite::Result<_>>()?)
 }
