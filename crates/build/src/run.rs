@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use engine::model::{Config, CreateRequest, ImageOptions, LogConfig, Map, Mount as EngineMount, TmpfsOptions};
 use engine::{Attach, RemoveOptions, Session, StartOptions};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
+use crate::caches::{self, Cache};
 use crate::copying::hex;
-use crate::dockerfile::{CommandLine, Heredoc, Mount, MountKind, Run, Sharing};
+use crate::dockerfile::{CommandLine, Heredoc, Mount, MountKind, Run};
 use crate::request::{Context, Event};
 use crate::stage::{Stage, failed};
 use crate::stages::Origin;
@@ -29,8 +29,7 @@ struct Mounts {
     /// Words that stand for them in the step's key.
     key: Vec<String>,
     files: Option<Private>,
-    /// Locked caches.
-    locks: Vec<File>,
+    caches: Vec<Cache>,
 }
 
 /// A directory in memory that goes with this.
@@ -110,9 +109,10 @@ impl Stage<'_, '_> {
         let options = StartOptions { attach: Some(attach), console_size: None };
         // Also one that could not be started leaves a container behind.
         let container = Container { stage: self, name: request.name.clone().unwrap_or_default() };
-        let (_, session) = self.engine.run(&request, &options).map_err(|error| {
-            Error::new(format!("process {:?} could not be started: {error}", words.join(" ")))
-        })?;
+        let (_, session) = self
+            .engine
+            .run(&request, &options)
+            .map_err(|error| Error::new(format!("process {:?} could not be started: {error}", words.join(" "))))?;
         let mut session = session.ok_or_else(|| Error::new("the container has no streams"))?;
         self.relay(&mut session, number)?;
         let code = session.wait().map_err(failed)?;
@@ -253,31 +253,9 @@ impl Stage<'_, '_> {
         let target = self.outcome.state.absolute(&mount.target);
         let target = target.trim_end_matches('/').to_owned();
         let id = if mount.id.is_empty() { target.clone() } else { mount.id.clone() };
-        let root = self.engine.paths().root.join("build/cache");
-        let name = &hex(&Sha256::digest(format!("{id}\0{:?}\0{:?}", mount.uid, mount.gid)))[..32];
-        let sharing = mount.sharing.unwrap_or_default();
-        for attempt in 0.. {
-            let home = root.join(if attempt == 0 { name.to_owned() } else { format!("{name}-{attempt}") });
-            let step = |error: std::io::Error| Error::new(format!("make the cache {}: {error}", home.display()));
-            let data = home.join("data");
-            make_cache(&data, mount).map_err(step)?;
-            let lock = File::options().create(true).append(true).mode(0o600).open(home.join("lock")).map_err(step)?;
-            let how = match sharing {
-                Sharing::Shared => FlockOperation::LockShared,
-                Sharing::Locked => FlockOperation::LockExclusive,
-                Sharing::Private => FlockOperation::NonBlockingLockExclusive,
-            };
-            match flock(&lock, how) {
-                Ok(()) => {
-                    mounts.locks.push(lock);
-                    let data = data.to_string_lossy().into_owned();
-                    mounts.list.push(engine_mount("bind", data, target.clone(), mount.read_only));
-                    return Ok(());
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => {}
-                Err(error) => return Err(step(error.into())),
-            }
-        }
+        let cache = caches::take(self.engine.paths(), &id, mount)?;
+        mounts.list.push(engine_mount("bind", cache.data.to_string_lossy().into_owned(), target, mount.read_only));
+        mounts.caches.push(cache);
         Ok(())
     }
 
@@ -395,20 +373,6 @@ fn tmpfs(mounts: &mut Mounts, mount: &Mount) {
     mounts.key.push(format!("tmpfs {} {size_bytes}", mount.target));
     let mounted = engine_mount("tmpfs", String::new(), mount.target.clone(), false);
     mounts.list.push(EngineMount { tmpfs_options: Some(options), ..mounted });
-}
-
-fn make_cache(data: &Path, mount: &Mount) -> std::io::Result<()> {
-    if data.is_dir() {
-        return Ok(());
-    }
-    let above = data.parent().unwrap_or(Path::new("/"));
-    fs::DirBuilder::new().recursive(true).mode(0o711).create(above)?;
-    match fs::DirBuilder::new().mode(0o700).create(data) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
-        made => made?,
-    }
-    std::os::unix::fs::chown(data, Some(mount.uid.unwrap_or(0)), Some(mount.gid.unwrap_or(0)))?;
-    fs::set_permissions(data, std::os::unix::fs::PermissionsExt::from_mode(mount.mode.unwrap_or(0o755)))
 }
 
 /// A path of the context on the machine, links resolved inside the context.

@@ -141,8 +141,14 @@ impl Stage<'_, '_> {
 
     /// An image with the present layers and an empty configuration: what RUN's containers are made of.
     pub(crate) fn carry(&self) -> Result<String> {
+        let key = self.key("layers", &[]);
+        if let Some((carrier, _)) = self.engine.built_step(&key).map_err(failed)? {
+            return Ok(carrier);
+        }
         let state = &self.outcome.state;
-        self.engine.derive_image(&[], &|_| state.bare_document(None), None).map_err(failed)
+        let carrier = self.engine.derive_image(&[], &|_| state.bare_document(None), None).map_err(failed)?;
+        self.engine.remember_step(&key, &carrier, 0).map_err(failed)?;
+        Ok(carrier)
     }
 
     /// How a step is announced, counting it.

@@ -1,6 +1,7 @@
 //! The `kiste` binary: one executable with several faces, told apart before anything else is set up.
 
 mod app;
+mod build_progress;
 mod commands;
 mod context;
 mod failure;

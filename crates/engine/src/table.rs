@@ -12,7 +12,8 @@ use crate::{Error, Result};
 /// The tables of this crate. Times are nanoseconds since 1970, 0 for never; documents are JSON.
 pub(crate) const SCHEMA: records::Schema = records::Schema {
     room: "engine",
-    migrations: &["
+    migrations: &[
+        "
     CREATE TABLE container (
         id TEXT PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -49,14 +50,15 @@ pub(crate) const SCHEMA: records::Schema = records::Schema {
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX volume_use_volume ON volume_use (volume);
     ",
-    "
+        "
     CREATE TABLE build_step (                   -- what builds need not do again
         key TEXT PRIMARY KEY,
         image TEXT NOT NULL,
         made_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX build_step_image ON build_step (image);
-    "],
+    ",
+    ],
 };
 
 /// What was last asked of a container, as its row says it.

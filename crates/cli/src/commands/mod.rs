@@ -2,6 +2,8 @@
 //! struct `Args` and implements [`Verb`] for it; this module alone knows under which words it is reached.
 
 mod attach;
+mod build;
+mod builder;
 mod commit;
 mod completion;
 mod cp;

@@ -5,6 +5,7 @@ use super::*;
 /// The commands without a group.
 pub(crate) static COMMANDS: &[Entry] = &[
     Entry::of::<attach::Args>(&["attach"]),
+    Entry::of::<build::Args>(&["build"]),
     Entry::of::<commit::Args>(&["commit"]),
     Entry::of::<completion::Args>(&["completion"]),
     Entry::of::<cp::Args>(&["cp"]),
@@ -50,12 +51,15 @@ pub(crate) static COMMANDS: &[Entry] = &[
 
 /// The groups.
 pub(crate) static GROUPS: &[Group] = &[
+    Group { name: "builder", about: "Manage builds", entries: BUILDER },
     Group { name: "container", about: "Manage containers", entries: CONTAINER },
     Group { name: "image", about: "Manage images", entries: IMAGE },
     Group { name: "manifest", about: "Manage image manifests and manifest lists", entries: MANIFEST },
     Group { name: "system", about: "Manage Kiste itself", entries: SYSTEM },
     Group { name: "volume", about: "Manage volumes", entries: VOLUME },
 ];
+
+static BUILDER: &[Entry] = &[Entry::of::<build::Args>(&["build"]), Entry::of::<builder::Args>(&["prune"])];
 
 static CONTAINER: &[Entry] = &[
     Entry::of::<attach::Args>(&["attach"]),
@@ -86,6 +90,7 @@ static CONTAINER: &[Entry] = &[
 ];
 
 static IMAGE: &[Entry] = &[
+    Entry::of::<build::Args>(&["build"]),
     Entry::of::<history::Args>(&["history"]),
     Entry::of::<import::Args>(&["import"]),
     Entry::of::<inspect::ImageArgs>(&["inspect"]),

@@ -9,7 +9,7 @@ use records::Durability;
 use records::rusqlite::OptionalExtension as _;
 
 use crate::copy_up::View;
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, PruneReport, Result};
 
 /// Makes a new image's configuration when the digest of its layer is known; none: it has no layer of its own.
 pub type Document<'a> = dyn Fn(Option<&str>) -> Vec<u8> + 'a;
@@ -25,7 +25,8 @@ impl Engine {
 
     /// The files of an image, as one read-only tree.
     pub fn image_tree(&self, image: &Image) -> Result<OwnedFd> {
-        View::open(&image.layers)?.root().try_clone().map_err(|error| Error::internal(format!("open an image: {error}")))
+        let view = View::open(&self.images().mount(image)?)?;
+        view.root().try_clone().map_err(|error| Error::internal(format!("open an image: {error}")))
     }
 
     /// Makes an image of layers that are stored already and at most one new one; its id. `names` are as users write
@@ -40,7 +41,10 @@ impl Engine {
         let full = full.collect::<Result<Vec<_>>>()?;
         let store = self.images();
         let write = write.map(|write| {
-            move |output: &mut dyn Write| write(output).map_err(|error| image::Error::Step { step: "write a layer".to_owned(), cause: error.to_string() })
+            move |output: &mut dyn Write| {
+                write(output)
+                    .map_err(|error| image::Error::Step { step: "write a layer".to_owned(), cause: error.to_string() })
+            }
         });
         let id = self.with_records(|records| {
             Ok(store.derive(records, &full, write, |layer| Ok(document(layer.map(image::Digest::as_str))))?)
@@ -51,12 +55,7 @@ impl Engine {
 
     /// Makes an image of what an ended container has changed; its id. `places` are where it had mounts: what was made
     /// there for them is none of the changes.
-    pub fn derive_from_container(
-        &self,
-        container: &str,
-        places: &[&str],
-        document: &Document<'_>,
-    ) -> Result<String> {
+    pub fn derive_from_container(&self, container: &str, places: &[&str], document: &Document<'_>) -> Result<String> {
         let container = self.look_up(container)?;
         let writable = self.writable(&container)?;
         let places = [writable.trees().places, places].concat();
@@ -90,5 +89,30 @@ impl Engine {
             transaction.prepare_cached(sql)?.execute((key, image, made_at))?;
             Ok(())
         })
+    }
+
+    /// Forgets all steps and removes the images that are theirs alone; what has a name or is used by a container stays.
+    pub fn prune_steps(&self) -> Result<PruneReport> {
+        let size = || -> Result<u64> {
+            self.read(|connection| {
+                let sum = connection.query_row("SELECT coalesce(sum(size), 0) FROM layers", [], |row| row.get(0));
+                Ok(sum.map(|sum: i64| sum as u64)?)
+            })
+        };
+        let before = size()?;
+        let images = self.write(Durability::Power, |transaction| {
+            let mut query = transaction.prepare("SELECT DISTINCT image FROM build_step ORDER BY image")?;
+            let images = query.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            transaction.execute("DELETE FROM build_step", [])?;
+            Ok(images)
+        })?;
+        let mut removed = Vec::new();
+        for id in images {
+            let nameless = |image: Image| image.repo_tags.is_empty() && image.repo_digests.is_empty();
+            if self.find_image(&id).is_ok_and(nameless) && self.remove_image(&id, false, false).is_ok() {
+                removed.push(id);
+            }
+        }
+        Ok(PruneReport { removed, reclaimed: before.saturating_sub(size()?) })
     }
 }

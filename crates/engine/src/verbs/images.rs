@@ -89,7 +89,9 @@ impl Engine {
                 store.list(connection)?.iter().filter(|image| filter.accepts(image)).map(row).collect();
             if !all {
                 let steps = steps_of_builds(connection)?;
-                rows.retain(|row| !(row.repo_tags.is_empty() && row.repo_digests.is_empty() && steps.contains(&row.id)));
+                rows.retain(|row| {
+                    !(row.repo_tags.is_empty() && row.repo_digests.is_empty() && steps.contains(&row.id))
+                });
             }
             for row in &mut rows {
                 filter.narrow(row);
