@@ -51,8 +51,10 @@ impl Verb for Args {
         if self.all {
             of_images.insert("dangling".to_owned(), vec!["false".to_owned()]);
         }
+        // Steps whose images somebody else still needs lose nothing but the memory of them.
+        let steps = context.engine.prune_steps()?;
         let images = context.engine.prune_images(&of_images)?;
-        let total = human::size(reclaimed + images.reclaimed);
+        let total = human::size(reclaimed + steps.reclaimed + images.reclaimed);
         context.print(&format!("{}Total reclaimed space: {total}\n", image_prune::shown(&images)))?;
         Ok(0)
     }

@@ -237,7 +237,7 @@ fn matches_reference(pattern: &str, name: &str) -> bool {
 }
 
 /// The images that steps of builds made.
-fn steps_of_builds(connection: &Connection) -> Result<std::collections::HashSet<String>> {
+pub(super) fn steps_of_builds(connection: &Connection) -> Result<std::collections::HashSet<String>> {
     let mut query = connection.prepare_cached("SELECT image FROM build_step")?;
     let rows = query.query_map([], |row| row.get(0))?;
     Ok(rows.collect::<records::rusqlite::Result<_>>()?)

@@ -5,7 +5,7 @@ use std::io::Write;
 use image::{Removed, Usage};
 use records::rusqlite::Transaction;
 
-use super::images::{containers_of, labels};
+use super::images::{containers_of, labels, steps_of_builds};
 use crate::filters::Filters;
 use crate::model::Map;
 use crate::{Engine, Error, ErrorKind, Result, events};
@@ -27,7 +27,11 @@ impl Engine {
         let filters = Filters::new(filters, &["dangling", "label", "label!", "until"])?;
         let (dangling, until) = (filters.boolean("dangling")?.unwrap_or(true), filters.until()?);
         let store = self.images();
-        let (images, before) = self.read(|connection| Ok((store.list(connection)?, store.layer_bytes(connection)?)))?;
+        let (mut images, before, steps) = self.read(|connection| {
+            Ok((store.list(connection)?, store.layer_bytes(connection)?, steps_of_builds(connection)?))
+        })?;
+        // The memory of builds is pruned by itself.
+        images.retain(|image| !(image.repo_tags.is_empty() && steps.contains(&image.id)));
         let mut report = ImagePruneReport::default();
         for image in images.iter().rev() {
             let wanted = (!dangling || image.repo_tags.is_empty())
