@@ -2,7 +2,7 @@
 //! is left of a build but its image and its cache.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiste_tests::archive::Layer;
 use kiste_tests::{Env, Output};
@@ -19,12 +19,12 @@ fn context(env: &Env, name: &str, dockerfile: &str, files: &[(&str, &str)]) -> P
 }
 
 /// Builds without a network.
-fn build(env: &Env, directory: &PathBuf, options: &[&str]) -> Output {
+fn build(env: &Env, directory: &Path, options: &[&str]) -> Output {
     let directory = directory.to_string_lossy();
     env.kiste(&[&["build", "--network", "none"], options, &[&directory]].concat())
 }
 
-fn built(env: &Env, directory: &PathBuf, options: &[&str]) -> String {
+fn built(env: &Env, directory: &Path, options: &[&str]) -> String {
     let output = build(env, directory, options);
     assert_eq!(output.code(), 0, "{}", output.stderr);
     output.stderr
