@@ -108,6 +108,45 @@ fn mounts_with_mappings_of_their_own() {
 }
 
 #[test]
+fn owners_in_a_mounted_overlay_are_the_containers() {
+    let container = Container::sh("stat -c %u:%g /data/one /data/two; touch /data/x");
+    let layers = ["one", "two"].map(|name| {
+        let directory = container.host(name);
+        std::fs::write(directory.join(name), "").unwrap();
+        std::os::unix::fs::chown(directory.join(name), Some(1000), Some(1001)).unwrap();
+        format!("lowerdir+={}", directory.display())
+    });
+    let container = container.mount("overlay", "overlay".as_ref(), "/data", &["ro", "idmap", &layers[0], &layers[1]]);
+    let ended = container.run();
+    assert_eq!(ended.out, "1000:1001\n1000:1001\n", "{}", ended.err);
+    assert!(ended.err.contains("Read-only"), "{}", ended.err);
+}
+
+#[test]
+fn a_part_of_an_overlay_is_looked_for_inside() {
+    let mounted = |subpath: &str| {
+        let container = Container::sh("cat /data/file; ls /data");
+        let layers = ["one", "two"].map(|name| {
+            let directory = container.host(name);
+            std::fs::create_dir_all(directory.join("sub")).unwrap();
+            std::fs::write(directory.join("sub/file"), name).unwrap();
+            std::fs::write(directory.join("sub").join(name), "").unwrap();
+            let _ = std::os::unix::fs::symlink("/sub", directory.join("link"));
+            let _ = std::os::unix::fs::symlink("../../../../../../etc", directory.join("out"));
+            format!("lowerdir+={}", directory.display())
+        });
+        let subpath = format!("x-kiste.subpath={subpath}");
+        let options = ["ro", "idmap", &subpath, &layers[0], &layers[1]];
+        container.mount("overlay", "overlay".as_ref(), "/data", &options).run()
+    };
+    for path in ["sub", "link"] {
+        assert_eq!(mounted(path).output(), "onefile\none\ntwo\n", "{path}");
+    }
+    mounted("out").fails(125, "cannot access path out");
+    mounted("missing").fails(125, "cannot access path missing");
+}
+
+#[test]
 fn mount_options_of_whole_file_systems() {
     let words = ["sync", "dirsync", "lazytime", "iversion", "silent", "loud", "nomand", "noatime", "rnodev", "nosuid"];
     let container = Container::new(&["grep", " /data ", "/proc/mounts"]);

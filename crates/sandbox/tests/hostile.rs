@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use common::{Container, process};
+use common::{BASE, Container, process};
 use serde_json::json;
 
 #[test]
@@ -211,4 +211,58 @@ fn cover_that_is_not_empty_is_refused() {
     let container = Container::new(&["true"]);
     let layer = container.layer();
     container.set("/empty", json!(layer)).run().fails(125, "is not empty");
+}
+
+/// Lengths and counts that no field of a message can hold (CVE-2021-43784): one line, at once.
+#[test]
+fn oversized_configurations() {
+    let ranges: Vec<_> = (0..400).map(|n| json!({"containerID": n, "hostID": BASE + 2 * n, "size": 1})).collect();
+    Container::new(&["true"]).set("/spec/linux/uidMappings", json!(ranges)).run().fails(125, "uid_map");
+    let container = Container::new(&["true"]).mount("tmpfs", "tmpfs".as_ref(), "/data", &[&"x".repeat(100 << 10)]);
+    container.run().fails(125, "tmpfs");
+    let long = format!("/{}", "d/".repeat(3000));
+    Container::new(&["true"]).mount("tmpfs", "tmpfs".as_ref(), &long, &[]).run().fails(125, "mount tmpfs");
+}
+
+/// `release_agent` of a v1 hierarchy would run on the host (CVE-2022-0492).
+#[test]
+fn cgroups_cannot_be_mounted_or_written_inside() {
+    let script = "mkdir /tmp/c; mount -t cgroup -o rdma none /tmp/c || mount -t cgroup2 none /tmp/c; \
+        echo x > /sys/fs/cgroup/memory/release_agent; echo x > /sys/fs/cgroup/cgroup.procs; true";
+    let ended = Container::sh(script).set("/default_seccomp", json!(true)).run();
+    assert!(ended.err.matches("mount:").count() >= 1, "{}", ended.err);
+    assert_eq!(ended.out, "");
+}
+
+/// Somebody who shares a volume exchanges a directory and a link while containers are made (CVE-2021-30465,
+/// CVE-2024-45310): nothing appears outside.
+#[test]
+fn a_destination_that_is_exchanged_while_it_is_mounted() {
+    let container = Container::new(&["true"]);
+    let (volume, canary) = (container.host("volume"), container.host("canary"));
+    std::fs::set_permissions(&volume, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let racer = {
+        let (stop, volume, canary) = (stop.clone(), volume.clone(), canary.clone());
+        std::thread::spawn(move || {
+            let (place, outside) = (volume.join("x"), format!("../../../../../../../..{}", canary.display()));
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = std::fs::create_dir(&place);
+                let _ = std::fs::rename(&place, volume.join("y"));
+                let _ = symlink(&outside, &place);
+                let _ = std::fs::remove_file(&place);
+                let _ = std::fs::remove_dir_all(volume.join("y"));
+            }
+        })
+    };
+    let container = container.mount("bind", &volume, "/volume", &["rbind", "rw"]);
+    let container = container.mount("tmpfs", "tmpfs".as_ref(), "/volume/x/deep", &["size=64k"]);
+    let mounts =
+        || std::fs::read_to_string("/proc/self/mountinfo").unwrap().matches(&*canary.to_string_lossy()).count();
+    for _ in 0..20 {
+        container.run();
+        assert_eq!((std::fs::read_dir(&canary).unwrap().count(), mounts()), (0, 0));
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    racer.join().unwrap();
 }

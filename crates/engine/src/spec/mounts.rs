@@ -190,16 +190,16 @@ fn image(engine: &Engine, record: &MountRecord, space: &Space) -> Result<Mount> 
         bind.set_source(Some(inside(layer, &record.subpath)?));
         return Ok(bind);
     }
-    if !record.subpath.is_empty() {
-        return Err(Error::not_implemented(format!(
-            "image-subpath of {}, an image of {} layers, is not available",
-            point.source,
-            layers.len()
-        ))
-        .hinted("mount the whole image"));
-    }
     let lower: Vec<String> = layers.iter().map(|layer| format!("lowerdir+={}", layer.display())).collect();
-    let options: Vec<&str> = ["ro", "nosuid", "nodev"].into_iter().chain(lower.iter().map(String::as_str)).collect();
+    let mut options = vec!["ro", "nosuid", "nodev"];
+    if space.is_mapped() {
+        options.push("idmap");
+    }
+    let subpath = format!("{}{}", sandbox::launch::SUBPATH, record.subpath);
+    if !record.subpath.is_empty() {
+        options.push(&subpath);
+    }
+    options.extend(lower.iter().map(String::as_str));
     Ok(mount("overlay", "overlay", &point.destination, &options))
 }
 

@@ -130,6 +130,9 @@ fn memory_settings(memory: &LinuxMemory) -> io::Result<Vec<Setting>> {
 
 /// No kernel since 5.16 accepts a limit of kernel memory alone.
 pub(super) fn refuse_kernel_memory(memory: &LinuxMemory) -> io::Result<()> {
+    if memory.use_hierarchy() == Some(false) {
+        return Err(unsupported("memory.useHierarchy cannot be switched off: kernels since 5.11 count hierarchically"));
+    }
     #[allow(deprecated, reason = "the specification still has it; a clear answer is due")]
     match memory.kernel() {
         None | Some(0 | -1) => Ok(()),

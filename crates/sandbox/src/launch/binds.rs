@@ -15,7 +15,7 @@ use super::Error;
 use super::idmap::IdMap;
 use super::mounts::Mount;
 use super::options::{IVERSION, Options};
-use super::overlay::not_mappable;
+use super::overlay::{self, not_mappable};
 use super::step::Step;
 
 /// A detached bind mount of `path` as the options say.
@@ -68,7 +68,17 @@ fn unmappable_below(path: &Path, options: &Options, map: &IdMap) -> Option<Error
 }
 
 /// A detached mount of a file system that is on a device or a server.
-pub(super) fn device(kind: &str, device: &Path, mount: &Mount, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+/// `empty` is an empty directory.
+pub(super) fn device(
+    kind: &str,
+    device: &Path,
+    mount: &Mount,
+    empty: &Path,
+    map: Option<&IdMap>,
+) -> Result<OwnedFd, Error> {
+    if let Some(layers) = overlay::layers(kind, &mount.options) {
+        return overlay::read_only(&layers, &mount.options, empty, map.filter(|_| mount.options.idmap));
+    }
     let mut options = mount.options.clone();
     if options.set & attr::RDONLY != 0 {
         // The device too: it may be one that cannot be written.

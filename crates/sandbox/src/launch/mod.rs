@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Linux, Process, Spec};
 
 pub use gate::{Gate, Starter, knock};
-pub use options::NO_LINKS;
+pub use options::{NO_LINKS, SUBPATH};
 pub(crate) use overlay::set_directory;
 
 use crate::hooks::About;

@@ -110,6 +110,10 @@ fn plan_one(mount: &OciMount) -> Result<Mount, Error> {
     if options.copy_up && source != Source::Inside("tmpfs".into()) {
         return Err(Error::Invalid(format!("mount {}: tmpcopyup is for tmpfs only", destination.display())));
     }
+    let overlay = matches!(&source, Source::Device { kind, .. } if kind == "overlay");
+    if options.subpath.is_some() && !overlay {
+        return Err(Error::Invalid(format!("mount {}: a subpath is for overlay only", destination.display())));
+    }
     check_proc(&destination, &source)?;
     let mappings = mappings(&destination, mount)?;
     // As for runc: the mappings alone say it too.

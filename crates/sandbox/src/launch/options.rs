@@ -1,5 +1,7 @@
 //! The words of OCI mount options (runtime-spec, config.md "Mounts"; mount(8)) as attributes, propagation and data.
 
+use std::path::PathBuf;
+
 use linux::mount::attr;
 
 /// Options of one mount, sorted by what carries them out.
@@ -31,6 +33,8 @@ pub(super) struct Options {
     pub(super) remount: bool,
     /// Words about a file system as a whole, in their order; without effect on bind mounts.
     pub(super) whole: Vec<&'static str>,
+    /// Of a read-only overlay, only what is there (see [`SUBPATH`]).
+    pub(super) subpath: Option<PathBuf>,
     /// What only the file system understands: `key` or `key=value`.
     pub(super) data: Vec<String>,
 }
@@ -38,6 +42,9 @@ pub(super) struct Options {
 /// Our own word for a bind mount whose source is a path free of links inside a volume: a container that has the volume
 /// too could meanwhile put a link in the way, to any place of the host (CVE-2021-25741).
 pub const NO_LINKS: &str = "x-kiste.no-links";
+
+/// Our own word, followed by a path that is resolved inside: only this part of a read-only overlay is mounted.
+pub const SUBPATH: &str = "x-kiste.subpath=";
 
 /// Words that set or clear attribute bits: (word, set, clear).
 const ATTRIBUTES: [(&str, u64, u64); 18] = [
@@ -95,6 +102,7 @@ impl Options {
             "tmpcopyup" => self.copy_up = true,
             "remount" => self.remount = true,
             _ if NOTHING.contains(&word) => {}
+            _ if word.starts_with(SUBPATH) => self.subpath = word.strip_prefix(SUBPATH).map(PathBuf::from),
             NO_LINKS => self.no_links = true,
             _ => {
                 if let Some(word) = WHOLE.iter().find(|known| **known == word) {

@@ -15,6 +15,8 @@ use rustix::mount::{
 use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 
 use super::idmap::IdMap;
+use super::options::Options;
+use super::root::Root;
 use super::stage::{self, Stage};
 use super::step::Step;
 use super::{Error, Held};
@@ -44,6 +46,58 @@ pub(super) fn overlay(
     }
 }
 
+/// A detached read-only overlay over `lower` (topmost first), without a place for changes: at least two layers.
+pub(super) fn read_only(
+    lower: &[PathBuf],
+    options: &Options,
+    empty: &Path,
+    map: Option<&IdMap>,
+) -> Result<OwnedFd, Error> {
+    let make = |stage: Option<&Stage>| {
+        let layers = lower.iter().map(|layer| open_layer(layer, map)).collect::<Result<Vec<_>, _>>()?;
+        stage.map_or(Ok(()), |stage| layers.iter().try_for_each(|tree| stage.hold(tree)))?;
+        let fs = over_layers(&layers, lower)?;
+        create_as(&fs, map)?;
+        let attributes = MountAttrFlags::from_bits_retain((options.set | attr::RDONLY) as u32);
+        let tree = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).step(|| "mount overlay".into())?;
+        match (&options.subpath, stage) {
+            (Some(path), Some(stage)) => part(tree, path, stage),
+            _ => Ok(tree),
+        }
+    };
+    match (&options.subpath, map) {
+        (Some(_), _) => stage::in_own_namespace(empty, |stage| make(Some(stage))),
+        (None, Some(_)) => stage::with(empty, |stage| make(Some(stage))),
+        (None, None) => make(None),
+    }
+}
+
+/// What `path` leads to inside of `tree`, as a mount of its own. Only what is attached can be cloned in part.
+fn part(tree: OwnedFd, path: &Path, stage: &Stage) -> Result<OwnedFd, Error> {
+    stage.hold(&tree)?;
+    let what = || format!("cannot access path {}", path.display());
+    let found = Root::new(tree).open(path, OFlags::PATH).step(what)?;
+    let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
+    clone_tree(&found, Path::new(""), false, &private).step(what)
+}
+
+/// The layers of an overlay that is to be id-mapped, which each of them is, because an overlay as a whole cannot be; or
+/// of which only a part is wanted.
+pub(super) fn layers(kind: &str, options: &Options) -> Option<Vec<PathBuf>> {
+    let layers = options.data.iter().map(|word| word.strip_prefix("lowerdir+=").map(PathBuf::from));
+    (kind == "overlay" && (options.idmap || options.subpath.is_some())).then(|| layers.collect())?
+}
+
+/// An overlay to be, with its layers.
+fn over_layers(layers: &[OwnedFd], paths: &[PathBuf]) -> Result<OwnedFd, Error> {
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).step(|| "open overlay file system".into())?;
+    fsconfig_set_string(&fs, "source", "overlay").step(|| "overlay: set source".into())?;
+    for (layer, path) in layers.iter().zip(paths) {
+        set_directory(&fs, "lowerdir+", layer).step(|| format!("overlay: add layer {}", path.display()))?;
+    }
+    Ok(fs)
+}
+
 fn make(
     lower: &[PathBuf],
     writable: &Writable<'_>,
@@ -57,11 +111,7 @@ fn make(
     if let Some(stage) = stage {
         layers.iter().chain([&tree]).try_for_each(|tree| stage.hold(tree))?;
     }
-    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).step(|| "open overlay file system".into())?;
-    fsconfig_set_string(&fs, "source", "overlay").step(|| "overlay: set source".into())?;
-    for (layer, path) in layers.iter().zip(lower) {
-        set_directory(&fs, "lowerdir+", layer).step(|| format!("overlay: add layer {}", path.display()))?;
-    }
+    let fs = over_layers(&layers, lower)?;
     set_directory(&fs, "upperdir", &upper).step(|| "overlay: set upper directory".into())?;
     set_directory(&fs, "workdir", &work).step(|| "overlay: set work directory".into())?;
     if writable.rootless {
@@ -165,9 +215,10 @@ pub(super) fn not_mappable(what: &str, path: &Path, error: &io::Error) -> Error 
     }
 }
 
-/// A directory as the root, bind-mounted with everything below it.
-pub(super) fn directory(path: &Path, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
-    let attributes = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
+/// A directory as the root, bind-mounted with everything below it. `receives`: what the host mounts there later too.
+pub(super) fn directory(path: &Path, receives: bool, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
+    let propagation = if receives { libc::MS_SLAVE } else { libc::MS_PRIVATE };
+    let attributes = Attributes { propagation, ..Attributes::default() };
     let tree = clone_tree(CWD, path, true, &attributes).step(|| format!("mount {} as root", path.display()))?;
     if let Some(map) = map {
         linux::mount::set_attributes(&tree, false, &map.attributes())

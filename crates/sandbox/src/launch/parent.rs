@@ -376,7 +376,10 @@ fn root(plan: &Plan<'_>, map: Option<&IdMap>, held: &mut Held) -> Result<OwnedFd
             let writable = Writable { upper, work, volatile: *volatile, rootless: plan.rootless };
             overlay::overlay(lower, &writable, &plan.launch.state, map, held)
         }
-        Rootfs::Directory(path) => overlay::directory(path, map),
+        Rootfs::Directory(path) => {
+            let receives = matches!(plan.linux.rootfs_propagation().as_deref(), Some("slave" | "rslave"));
+            overlay::directory(path, receives, map)
+        }
     }
 }
 
@@ -386,7 +389,7 @@ fn make(plan: &Plan<'_>, mount: &Mount, map: Option<&IdMap>) -> Result<OwnedFd, 
             devices::tree(&mount.options, &plan.devices, map, matches!(plan.launch.stdio, Stdio::Terminal { .. }))
         }
         Source::Bind(path) => binds::bind(path, mount, map),
-        Source::Device { kind, device } => binds::device(kind, device, mount, map),
+        Source::Device { kind, device } => binds::device(kind, device, mount, &plan.launch.state, map),
         Source::Inside(_) | Source::Cgroup | Source::Remount => Err(Error::Invalid("not made outside".into())),
     }
 }

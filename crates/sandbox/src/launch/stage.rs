@@ -54,7 +54,11 @@ fn takes_detached_layers() -> bool {
     (numbers.next(), numbers.next()) >= (Some(6), Some(15))
 }
 
-fn in_own_namespace(empty: &Path, make: impl FnOnce(&Stage) -> Result<OwnedFd, Error>) -> Result<OwnedFd, Error> {
+/// Likewise, but attached in any case.
+pub(super) fn in_own_namespace(
+    empty: &Path,
+    make: impl FnOnce(&Stage) -> Result<OwnedFd, Error>,
+) -> Result<OwnedFd, Error> {
     let (control, childs) = linux::socket::pair().step(|| "make a pair of sockets".into())?;
     let child = Clone { namespaces: Kinds::MOUNT, ..Clone::default() }
         .spawn(|| {
