@@ -1,6 +1,9 @@
 //! Volumes, bind mounts and tmpfs, in both grammars.
 
 use kiste_tests::Env;
+use kiste_tests::archive::{self, Image, Layer};
+use serde_json::json;
+use tar::EntryType;
 
 #[test]
 fn named_volumes_live_longer_than_containers() {
@@ -169,4 +172,43 @@ fn malformed_requests_are_refused() {
     fails(&["--mount", "type=nonsense,dst=/x"], "nonsense");
     fails(&["--mount", "type=volume,dst=/x,nonsense=1"], "nonsense");
     assert_eq!(env.ok(&["volume", "ls", "-q"]), "", "a refused command makes no volume");
+}
+
+/// An image of several layers, mounted whole or in part: its owners are those of the image, whatever the container's ids
+/// are on the host.
+#[test]
+fn images_of_several_layers_as_mounts() {
+    let env = Env::with_busybox();
+    let file = |path: &str, owner| {
+        Layer::new().directory("d", 0o755).entry(path, EntryType::Regular, 0o644, (owner, owner), "", b"x")
+    };
+    let mut layers = archive::busybox().layers;
+    layers.extend([file("d/one", 1000).finish(), file("d/two", 33).finish()]);
+    env.load(&Image::new("data:1", layers, json!({"Cmd": ["true"]})).docker());
+    let run = |options: &str, path: &str| {
+        let mount = format!("type=image,src=data:1,dst=/data{options}");
+        let output = env.kiste(&[
+            "run",
+            "--rm",
+            "--mount",
+            &mount,
+            "busybox",
+            "sh",
+            "-c",
+            &format!("stat -c %u {path}/one {path}/two; touch /data/x"),
+        ]);
+        assert!(output.stderr.contains("Read-only"), "{output:#?}");
+        output.stdout
+    };
+    assert_eq!(run("", "/data/d"), "1000\n33\n");
+    assert_eq!(run(",image-subpath=d", "/data"), "1000\n33\n");
+    let output = env.kiste(&[
+        "run",
+        "--rm",
+        "--mount",
+        "type=image,src=data:1,dst=/data,image-subpath=nosuch",
+        "busybox",
+        "true",
+    ]);
+    assert!(output.code() == 125 && output.stderr.contains("cannot access path nosuch"), "{output:#?}");
 }
