@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::{Output, finish};
-use crate::{fixtures, leaks, user};
+use crate::{fixtures, leaks, netns, user};
 
 /// Longest that a command may take, unless the test says otherwise.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,6 +27,7 @@ impl Env {
     /// An empty world.
     #[allow(clippy::new_without_default, reason = "it touches the machine")]
     pub fn new() -> Self {
+        netns::isolate();
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let directory = TempDir::with_prefix("kiste-test-").expect("a temporary directory");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -192,6 +193,7 @@ impl Env {
         found.extend(leaks::cgroups(&self.cgroup));
         found.extend(leaks::entries(&self.root().join("containers")));
         found.extend(leaks::entries(&self.state().join("containers")));
+        found.extend(netns::devices());
         if self.root().exists() {
             found.extend(self.kiste(&["ps", "-aq"]).stdout.lines().map(|id| format!("record of container {id}")));
         }

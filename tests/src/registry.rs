@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::archive::{Image, digest};
+use crate::netns;
 use crate::process::wait_until;
 
 /// A running registry; it ends and forgets everything when dropped.
@@ -32,6 +33,7 @@ impl Registry {
     }
 
     fn start_with(directory: TempDir, more: &str) -> Self {
+        netns::isolate();
         let port = free_port();
         let config = directory.path().join("config.yml");
         let storage = directory.path().join("data");

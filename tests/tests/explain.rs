@@ -28,7 +28,7 @@ fn it_tells_what_the_kernel_says() {
             link.trim_start_matches(namespace).trim_matches(|c: char| !c.is_ascii_digit()).to_owned()
         };
         assert!(
-            told.contains(&number(&pid.to_string())) && told.contains(&number("self")),
+            told.contains(&number(&pid.to_string())) && told.contains(&number("thread-self")),
             "{namespace}: {document:#}"
         );
     }

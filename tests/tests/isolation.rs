@@ -7,7 +7,7 @@ use kiste_tests::Env;
 const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
 
 fn host_namespaces() -> BTreeMap<String, String> {
-    let link = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap().display().to_string();
+    let link = |name: &str| std::fs::read_link(format!("/proc/thread-self/ns/{name}")).unwrap().display().to_string();
     NAMESPACES.iter().map(|name| ((*name).to_owned(), link(name))).collect()
 }
 
@@ -64,7 +64,7 @@ fn it_sees_only_its_own_processes_and_interfaces() {
     assert_eq!(env.sh(&[], "echo $$; ls /proc | grep -c '^[0-9]'").lines().next(), Some("1"));
     assert_eq!(
         env.sh(&[], "ls /sys/class/net; ip -o addr show lo | grep -o 'inet 127.0.0.1/8'"),
-        "lo\ninet 127.0.0.1/8"
+        "eth0\nlo\ninet 127.0.0.1/8"
     );
     assert_eq!(
         env.sh(

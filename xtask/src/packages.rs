@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[Package] = &[
     ("podman", "podman"),
     ("containerd", "containerd"),
     ("docker.io", "dockerd"),
+    ("nftables", "nft"),
 ];
 
 /// For the virtual machine.

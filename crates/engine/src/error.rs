@@ -144,6 +144,21 @@ impl From<records::rusqlite::Error> for Error {
     }
 }
 
+impl From<network::Error> for Error {
+    fn from(cause: network::Error) -> Self {
+        use network::Kind as K;
+        let kind = match cause.kind {
+            K::Invalid => ErrorKind::Invalid,
+            K::NotFound => ErrorKind::NotFound,
+            K::Conflict => ErrorKind::Conflict,
+            K::Forbidden => ErrorKind::Forbidden,
+            K::Unsupported => ErrorKind::NotImplemented,
+            K::Internal => ErrorKind::Internal,
+        };
+        Error::new(kind, cause.message).hinted_if(cause.hint.as_deref())
+    }
+}
+
 impl From<image::store::Error> for Error {
     fn from(cause: image::store::Error) -> Self {
         use image::store::Error as E;

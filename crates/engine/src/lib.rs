@@ -18,6 +18,7 @@ mod ids;
 mod log;
 pub mod model;
 pub mod monitor;
+mod networking;
 mod news;
 pub mod plan;
 mod reconcile;
@@ -175,8 +176,12 @@ impl Engine {
 
     fn open_records(&self) -> Result<Records> {
         make_directory(&self.paths.root)?;
-        Records::open(&self.paths.database(), Durability::Process, &[image::store::SCHEMA, table::SCHEMA])
-            .map_err(|e| Error::internal(e.to_string()).hinted_if(e.hint()))
+        Records::open(
+            &self.paths.database(),
+            Durability::Process,
+            &[image::store::SCHEMA, table::SCHEMA, network::table::SCHEMA],
+        )
+        .map_err(|e| Error::internal(e.to_string()).hinted_if(e.hint()))
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Plan {
     pub user: String,
     /// Supplementary groups by name or number, looked up like `user`.
     pub groups: Vec<String>,
+    /// Its networks and published ports, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<network::Attachment>,
     /// The root file system.
     pub rootfs: Rootfs,
     /// The seccomp filter.

@@ -47,7 +47,11 @@ impl Engine {
             status.filter(|status| status.pid > 0 || status.finished_at > 0 || !status.error.is_empty())
         {
             if status.process_alive() {
-                return self.adopt(container, &lock);
+                match self.adopt(container, &lock) {
+                    // It was just ending.
+                    Err(_) if !status.process_alive() => return self.end_unwatched(container, status, lock),
+                    adopted => return adopted,
+                }
             }
             return self.end_unwatched(container, status, lock);
         }
@@ -144,6 +148,7 @@ impl Engine {
     /// Records the end of a run that nobody looked after.
     fn record_end_now(&self, container: &Container, status: &RunStatus) -> Result<()> {
         self.remove_cgroup(&container.id);
+        self.disconnect(&container.id);
         let trash = self.record_end(&container.id, status, container.host.auto_remove)?;
         trash.iter().try_for_each(|path| tree::remove(path))
     }
@@ -167,6 +172,7 @@ impl Engine {
     /// Removes what a run leaves: its cgroup and its files.
     pub(crate) fn remove_run(&self, id: &str) {
         self.remove_cgroup(id);
+        self.disconnect(id);
         self.remove_run_files(id);
     }
 

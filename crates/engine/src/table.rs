@@ -319,6 +319,7 @@ pub(crate) struct Ended {
 
 /// Records the end of a run.
 pub(crate) fn set_exited(transaction: &Transaction<'_>, id: &str, ended: &Ended) -> Result<()> {
+    network::endpoints::deactivate(transaction, id)?;
     update(
         transaction,
         id,
@@ -338,6 +339,7 @@ pub(crate) fn set_exited(transaction: &Transaction<'_>, id: &str, ended: &Ended)
 
 /// Records a start that failed: back to `created` (or `exited`, if it ever ran), with the reason.
 pub(crate) fn set_error(transaction: &Transaction<'_>, id: &str, exit_code: i64, error: &str) -> Result<()> {
+    network::endpoints::deactivate(transaction, id)?;
     let sql = "UPDATE container SET state = CASE WHEN started_at = 0 THEN 'created' ELSE 'exited' END, exit_code = ?2,
         error = ?3 WHERE id = ?1";
     update(transaction, id, sql, &[&id, &exit_code, &error])
@@ -361,6 +363,7 @@ pub(crate) fn set_host(transaction: &Transaction<'_>, id: &str, host: &HostConfi
 
 /// Forgets the container and its uses of volumes; no error if it is gone already.
 pub(crate) fn delete(transaction: &Transaction<'_>, id: &str) -> Result<()> {
+    network::endpoints::forget(transaction, id)?;
     transaction.prepare_cached("DELETE FROM volume_use WHERE container = ?1")?.execute([id])?;
     transaction.prepare_cached("DELETE FROM container WHERE id = ?1")?.execute([id])?;
     Ok(())

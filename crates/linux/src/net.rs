@@ -31,3 +31,15 @@ pub fn set_transparent(socket: impl std::os::fd::AsFd, v4: bool) -> io::Result<(
     let result = unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, value, size) };
     check(result.into()).map(drop)
 }
+
+/// Lets no packet into a socket: a filter that cuts each one off at length 0.
+pub fn drop_all(socket: impl std::os::fd::AsFd) -> io::Result<()> {
+    let mut code = [libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 }];
+    let program = libc::sock_fprog { len: 1, filter: code.as_mut_ptr() };
+    let (value, size) = ((&raw const program).cast(), size_of::<libc::sock_fprog>() as libc::socklen_t);
+    // SAFETY: `value` points to a sock_fprog of `size` bytes, whose `filter` points to `len` instructions; the kernel
+    // copies them during the call.
+    let result =
+        unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, size) };
+    check(result.into()).map(drop)
+}

@@ -17,8 +17,10 @@ pub struct Resolver<'a> {
 /// Name servers for a host that has none that a container can reach, as Docker has them.
 const FALLBACK: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 
-/// `/etc/hosts` of a container in a network of its own: the standard lines and the container's own names at `address`.
-pub fn hosts(names: &str, address: IpAddr) -> String {
+/// `/etc/hosts` of a container in a network of its own: the standard lines and the container's own names at each of its
+/// addresses.
+pub fn hosts(names: &str, addresses: &[IpAddr]) -> String {
+    let own: String = addresses.iter().map(|address| format!("{address}\t{names}\n")).collect();
     format!(
         "127.0.0.1\tlocalhost\n\
          ::1\tlocalhost ip6-localhost ip6-loopback\n\
@@ -26,7 +28,7 @@ pub fn hosts(names: &str, address: IpAddr) -> String {
          ff00::\tip6-mcastprefix\n\
          ff02::1\tip6-allnodes\n\
          ff02::2\tip6-allrouters\n\
-         {address}\t{names}\n"
+         {own}"
     )
 }
 
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn hosts_has_the_standard_lines_and_the_extra_ones() {
-        let text = hosts("abc.example abc", "127.0.1.1".parse().unwrap());
+        let text = hosts("abc.example abc", &["127.0.1.1".parse().unwrap()]);
         assert!(text.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"));
         assert!(text.ends_with("127.0.1.1\tabc.example abc\n"));
         let more = [("db", "10.0.0.7")];

@@ -103,6 +103,7 @@ pub(crate) fn create(
         cgroup: cgroup.as_ref(),
         init: false,
         state: store.empty()?,
+        beside: None,
         extras: Extras {
             gate,
             about: Some(&about),

@@ -1,4 +1,4 @@
-//! `kiste inspect`: everything about containers, images and volumes, as JSON or through a template.
+//! `kiste inspect`: everything about containers, images, volumes and networks, as JSON or through a template.
 
 use engine::ErrorKind;
 use serde::Serialize as _;
@@ -48,6 +48,19 @@ pub(crate) struct ImageArgs {
     names: Vec<String>,
 }
 
+/// `network inspect`.
+#[derive(clap::Args)]
+pub(crate) struct NetworkArgs {
+    /// Format output: 'json', or a Go template
+    #[arg(short, long, value_name = "string")]
+    format: Option<String>,
+    /// Verbose output for diagnostics
+    #[arg(short, long)]
+    verbose: bool,
+    #[arg(required = true, value_name = "NETWORK", hide = true)]
+    names: Vec<String>,
+}
+
 /// `volume inspect`.
 #[derive(clap::Args)]
 pub(crate) struct VolumeArgs {
@@ -60,7 +73,7 @@ pub(crate) struct VolumeArgs {
 
 impl Verb for Args {
     const SYNOPSIS: &'static str = "[OPTIONS] NAME|ID [NAME|ID...]";
-    const ABOUT: &'static str = "Return low-level information on containers, images and volumes";
+    const ABOUT: &'static str = "Return low-level information on containers, images, volumes and networks";
 
     fn run(self, context: &Context) -> Result<u8> {
         let look: &dyn Fn(&str) -> engine::Result<Value> = match self.kind.as_str() {
@@ -68,8 +81,11 @@ impl Verb for Args {
             "container" => &|name| context.engine.inspect_container(name, self.size),
             "image" => &|name| context.engine.inspect_image(name),
             "volume" => &|name| volume(context, name),
+            "network" => &|name| context.engine.inspect_network(name),
             other => {
-                let message = format!("unknown type: {other:?}: must be one of \"container\", \"image\", \"volume\"");
+                let message = format!(
+                    "unknown type: {other:?}: must be one of \"container\", \"image\", \"network\", \"volume\""
+                );
                 return Err(Failure::new(message));
             }
         };
@@ -96,6 +112,17 @@ impl Verb for ImageArgs {
     }
 }
 
+impl Verb for NetworkArgs {
+    const SYNOPSIS: &'static str = "[OPTIONS] NETWORK [NETWORK...]";
+    const ABOUT: &'static str = "Display detailed information on one or more networks";
+
+    fn run(self, context: &Context) -> Result<u8> {
+        // What `--verbose` adds are the peers of a swarm: there are none.
+        let _ = self.verbose;
+        inspect(context, &self.names, self.format.as_deref(), &|name| context.engine.inspect_network(name))
+    }
+}
+
 impl Verb for VolumeArgs {
     const SYNOPSIS: &'static str = "[OPTIONS] VOLUME [VOLUME...]";
     const ABOUT: &'static str = "Display detailed information on one or more volumes";
@@ -110,7 +137,7 @@ fn volume(context: &Context, name: &str) -> engine::Result<Value> {
     serde_json::to_value(volume).map_err(|error| engine::Error::internal(format!("inspect volume {name}: {error}")))
 }
 
-/// The first of container, image and volume that has the name.
+/// The first of container, image, network and volume that has the name.
 fn anything(context: &Context, name: &str, size: bool) -> engine::Result<Value> {
     let absent = |found: &engine::Result<Value>| matches!(found, Err(error) if error.kind == ErrorKind::NotFound);
     let found = context.engine.inspect_container(name, size);
@@ -119,6 +146,10 @@ fn anything(context: &Context, name: &str, size: bool) -> engine::Result<Value> 
     }
     // A name that no image can have is no error here: it may be a volume's.
     let found = context.engine.inspect_image(name);
+    if found.is_ok() {
+        return found;
+    }
+    let found = context.engine.inspect_network(name);
     if found.is_ok() {
         return found;
     }

@@ -29,6 +29,7 @@ mod load;
 mod login;
 mod logs;
 mod manifest;
+mod network;
 mod pause;
 mod port;
 mod prune;

@@ -55,6 +55,7 @@ pub(crate) static GROUPS: &[Group] = &[
     Group { name: "container", about: "Manage containers", entries: CONTAINER },
     Group { name: "image", about: "Manage images", entries: IMAGE },
     Group { name: "manifest", about: "Manage image manifests and manifest lists", entries: MANIFEST },
+    Group { name: "network", about: "Manage networks", entries: NETWORK },
     Group { name: "system", about: "Manage Kiste itself", entries: SYSTEM },
     Group { name: "volume", about: "Manage volumes", entries: VOLUME },
 ];
@@ -109,6 +110,17 @@ static SYSTEM: &[Entry] = &[
     Entry::of::<system_prune::Args>(&["prune"]),
     Entry::of::<events::Args>(&["events"]),
     Entry::of::<info::Args>(&["info"]),
+];
+
+static NETWORK: &[Entry] = &[
+    Entry::of::<network::ConnectArgs>(&["connect"]),
+    Entry::of::<network::CreateArgs>(&["create"]),
+    Entry::of::<network::DisconnectArgs>(&["disconnect"]),
+    Entry::of::<inspect::NetworkArgs>(&["inspect"]),
+    Entry::of::<network::ListArgs>(&["ls", "list"]),
+    Entry::of::<network::PruneArgs>(&["prune"]),
+    Entry::of::<network::ReloadArgs>(&["reload"]),
+    Entry::of::<network::RemoveArgs>(&["rm", "remove"]),
 ];
 
 static MANIFEST: &[Entry] = &[

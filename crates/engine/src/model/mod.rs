@@ -18,7 +18,7 @@ pub use host::{
     WeightDevice,
 };
 pub use mounts::{BindOptions, DriverConfig, ImageOptions, Mount, MountPoint, TmpfsOptions, Volume, VolumeOptions};
-pub use network::{EndpointIpam, EndpointSettings};
+pub use network::{EndpointIpam, EndpointSettings, Ipam, IpamConfig, NetworkRequest};
 pub use state::{Actor, Event, Health, HealthLog, State, Status};
 
 /// A map with string keys that keeps a stable order.

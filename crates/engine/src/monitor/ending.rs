@@ -117,14 +117,16 @@ impl Monitor {
         self.write_status();
         failpoint::hit("exit-status-written");
         self.remove_cgroup();
-        // The cgroup was the last that the plan was good for.
+        let engine = Engine::new(self.paths.clone());
+        // Before the records say that its ports are free.
+        engine.disconnect(&self.id);
+        // That was the last that the plan was good for.
         drop(fs::remove_file(self.paths.container_state(&self.id).join("plan.json")));
         failpoint::hit("exit-cgroup-removed");
         if self.stop_asked {
             self.teller.tell("stop", &[]);
         }
         // If this fails (a full disk), the status stays behind and the next command records it.
-        let engine = Engine::new(self.paths.clone());
         self.trash = engine.record_end(&self.id, &self.status, self.settings.auto_remove).unwrap_or_default();
         self.engine = Some(engine);
         self.lock = None;

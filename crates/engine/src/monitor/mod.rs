@@ -7,6 +7,7 @@ mod ending;
 mod events;
 mod health;
 mod keeper;
+mod network;
 mod poll;
 pub(crate) mod protocol;
 mod requests;

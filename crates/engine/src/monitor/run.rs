@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use network::connect::Connected;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -15,6 +16,7 @@ use sandbox::hooks::About;
 use sandbox::launch::{self, Launch, Stdio};
 use sandbox::seccomp;
 
+use super::network::Connecting;
 use crate::plan::{self, Plan};
 use crate::status::RunStatus;
 use crate::{Context, Error, ErrorKind, Paths, Result, failpoint, status};
@@ -45,6 +47,9 @@ pub(super) struct Run {
     adopted: bool,
     /// What is slow to close: closed with the run.
     _held: launch::Held,
+    /// Its network: sockets that hold its ports, and its namespace.
+    #[allow(dead_code, reason = "held until the run is over")]
+    pub(super) network: Option<Connected>,
 }
 
 impl Run {
@@ -101,6 +106,8 @@ pub(super) fn begin(
     let program = filter(plan)?;
     let empty = empty_directory(paths)?;
     let about = about(plan);
+    let network = Connecting::new(paths, plan);
+    let connect = |pid: i32| network.connect(pid);
     let launch = Launch {
         spec: &plan.spec,
         rootfs: rootfs(&plan.rootfs),
@@ -112,8 +119,10 @@ pub(super) fn begin(
         init: plan.init,
         state: empty,
         extras: launch::Extras { about: Some(&about), ..launch::Extras::default() },
+        beside: plan.network.is_some().then_some(&connect),
     };
-    let mut created = launch::create(&launch).map_err(start_error)?;
+    let mut created = launch::create(&launch)
+        .map_err(|error| network.failure(&error.to_string()).unwrap_or_else(|| start_error(error)))?;
     failpoint::hit("monitor-created");
     drop(far);
     status.pid = created.pid;
@@ -138,6 +147,7 @@ pub(super) fn begin(
             pid_start: status.pid_start,
             adopted: false,
             _held: created.held,
+            network: network.connected(),
         },
         streams,
     ))
@@ -163,8 +173,14 @@ pub(super) fn adopt(plan: &Plan, status: &RunStatus) -> Result<(Run, Streams)> {
         return Err(gone());
     }
     let output = status.pipes.map(|wanted| find_pipe(status.pid, wanted));
-    let run =
-        Run { pid: status.pid, pidfd, pid_start: status.pid_start, adopted: true, _held: launch::Held::default() };
+    let run = Run {
+        pid: status.pid,
+        pidfd,
+        pid_start: status.pid_start,
+        adopted: true,
+        _held: launch::Held::default(),
+        network: plan.network.as_ref().and_then(|attachment| network::connect::resume(attachment, status.pid).ok()),
+    };
     Ok((run, Streams { output, input: None, terminal: false }))
 }
 

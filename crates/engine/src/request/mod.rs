@@ -7,6 +7,7 @@ pub(crate) mod limits;
 pub(crate) mod merge;
 pub(crate) mod mounts;
 pub(crate) mod names;
+pub(crate) mod network;
 pub(crate) mod platform;
 pub(crate) mod signal;
 pub(crate) mod validate;

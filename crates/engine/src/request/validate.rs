@@ -119,18 +119,11 @@ fn check_not_implemented(request: &CreateRequest) -> Result<()> {
         false => Ok(()),
     };
     let windows_only = "this is an option of Windows containers";
-    let later = "the default network has only a loopback interface so far; use --network host for the host's";
-    let published = !host.port_bindings.is_empty() || host.publish_all_ports;
-    refuse(published && host.network_mode != "host", "publishing ports (-p, -P) is not available yet", later)?;
-    refuse(host.links.iter().flatten().next().is_some(), "linking containers (--link) is not available yet", later)?;
-    let endpoint_wishes =
-        request.endpoints.values().any(|endpoint| *endpoint != crate::model::EndpointSettings::default());
     refuse(
-        endpoint_wishes,
-        "addresses, aliases and options of a network (--ip, --ip6, --network-alias, --mac-address, --link-local-ip) are not available yet",
-        later,
+        host.links.iter().flatten().next().is_some(),
+        "linking containers (--link) is not available",
+        "containers in one network reach each other: kiste network create, then --network",
     )?;
-    refuse(request.endpoints.len() > 1, "a container in several networks is not available yet", later)?;
     refuse(
         host.device_requests.iter().flatten().next().is_some(),
         "requests for devices by kind (--gpus, --device VENDOR/CLASS=NAME) are not available",
@@ -169,13 +162,11 @@ fn check_modes(host: &HostConfig) -> Result<()> {
     crate::spec::userns::Mode::parse(&host.userns_mode).map(drop)
 }
 
+/// `container:` needs a name; every other word may be a network's.
 fn check_network(mode: &str) -> Result<()> {
     match mode {
-        "" | "default" | "bridge" | "none" | "host" => Ok(()),
-        _ if mode.strip_prefix("container:").is_some_and(|name| !name.is_empty()) => Ok(()),
         "container" | "container:" => Err(Error::invalid("invalid container format container:<name|id>")),
-        _ => Err(Error::not_implemented(format!("network {mode}: networks of one's own are not available yet"))
-            .hinted("use --network none, host, container:NAME or the default")),
+        _ => Ok(()),
     }
 }
 
@@ -193,6 +184,8 @@ fn check_contradictions(config: &Config, host: &HostConfig) -> Result<()> {
     conflict(joins && dns, "dns and the network mode")?;
     let hosts = host.extra_hosts.iter().flatten().next().is_some();
     conflict(joins && hosts, "custom host-to-IP mapping and the network mode")?;
+    let published = host.publish_all_ports || !host.port_bindings.is_empty();
+    conflict(joins && published, "port publishing and the container type network mode")?;
     conflict(
         joins && config.exposed_ports.as_ref().is_some_and(|ports| !ports.is_empty()),
         "port exposing and the container type network mode",
@@ -241,11 +234,7 @@ fn check_hosts(host: &HostConfig) -> Result<()> {
         if name.is_empty() || name.contains(char::is_whitespace) {
             return Err(Error::invalid(format!("bad format for add-host: \"{entry}\"")));
         }
-        if address == "host-gateway" {
-            return Err(Error::not_implemented("--add-host with host-gateway is not available yet")
-                .hinted("the default network has only a loopback interface so far"));
-        }
-        if address.parse::<IpAddr>().is_err() {
+        if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
             return Err(Error::invalid(format!("invalid IP address in add-host: \"{address}\"")));
         }
     }
@@ -288,7 +277,7 @@ fn warnings(host: &HostConfig) -> Vec<String> {
     if let Some(server) = host.dns.iter().find(loopback).filter(|_| host.network_mode != "host") {
         warnings.push(format!("Localhost DNS ({server}) may fail in containers."));
     }
-    if host.publish_all_ports || !host.port_bindings.is_empty() {
+    if host.network_mode == "host" && (host.publish_all_ports || !host.port_bindings.is_empty()) {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
     warnings
@@ -337,10 +326,6 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_refused_by_name() {
-        let error = refused(|r| r.host.publish_all_ports = true);
-        assert_eq!(error.kind, ErrorKind::NotImplemented);
-        assert!(error.message.contains("-p"));
-        assert_eq!(refused(|r| r.host.network_mode = "web".to_owned()).kind, ErrorKind::NotImplemented);
         assert_eq!(
             refused(|r| r.host.device_requests = Some(vec![Default::default()])).kind,
             ErrorKind::NotImplemented

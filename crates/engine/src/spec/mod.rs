@@ -66,6 +66,7 @@ impl Engine {
             user: config.user.clone(),
             groups: host.group_add.clone().unwrap_or_default(),
             rootfs: self.rootfs(container, image)?,
+            network: None,
             seccomp: match options.seccomp {
                 Profile::Default => Seccomp::Default,
                 Profile::Unconfined => Seccomp::Unconfined,

@@ -5,17 +5,18 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use ::network::Attachment;
 use image::store::Image;
 use records::Durability;
 
-use crate::model::{Config, CreateRequest, Created, HostConfig};
+use crate::model::{Config, CreateRequest, Created, EndpointSettings, HostConfig};
 use crate::request::mounts::{Lookup, Resolved};
-use crate::request::{defaults, files, limits, merge, mounts, names, platform, validate};
+use crate::request::{defaults, files, limits, merge, mounts, names, network, platform, validate};
 use crate::spec::{security, userns};
 use crate::status::RunLock;
 use crate::table::{Container, Intent, MountRecord};
 use crate::volume_table::{self, VolumeRow};
-use crate::{Context as _, Engine, Error, Result, clock, copy_up, events, failpoint, ids, spec, table};
+use crate::{Context as _, Engine, Error, Result, clock, copy_up, events, failpoint, ids, networking, spec, table};
 
 /// How often a made-up name is replaced before giving up.
 const NAME_ATTEMPTS: u32 = 100;
@@ -30,6 +31,9 @@ pub(crate) struct NewContainer {
     pub(crate) warnings: Vec<String>,
     /// Responsibility for its run, if it is recorded as running: taken before anybody could see the record.
     pub(crate) run_lock: Option<RunLock>,
+    /// What it was given in its networks, if it is recorded as running; that it could not be given that is an error of
+    /// its start, not of its creation.
+    pub(crate) network: Result<Option<Attachment>>,
 }
 
 impl Engine {
@@ -43,6 +47,7 @@ impl Engine {
     /// `create` with the record in a state of the caller's choice: `run` writes [`Intent::Running`] at once.
     pub(crate) fn create_container(&self, request: &CreateRequest, state: Intent) -> Result<NewContainer> {
         let mut warnings = validate::check(request)?;
+        let mut wanted = Wanted { make_up_name: request.name.is_none(), ..Wanted::default() };
         failpoint::hit("create-begun");
         let making = self.making()?;
         let (mut container, image, resolved) = self.draft(request, state)?;
@@ -62,18 +67,20 @@ impl Engine {
         self.make_directories(&container, &image, &resolved, &mut made)?;
         failpoint::hit("create-directory-made");
         let durability = if container.host.auto_remove { Durability::Process } else { Durability::Power };
-        let new_volumes = self.write(durability, |transaction| {
+        wanted.volumes.clone_from(&resolved.new_volumes);
+        wanted.networks = network::endpoints(request, &container.host.network_mode)?;
+        let (new_volumes, network) = self.write(durability, |transaction| {
             if image.directory.is_none() && !self.images().exists(transaction, &image.id)? {
                 return Err(Error::not_found(format!("No such image: {}", container.image)));
             }
-            commit(transaction, &mut container, request.name.is_none(), &resolved.new_volumes)
+            commit(transaction, &mut container, &wanted)
         })?;
         made.keep();
         drop(filling);
         drop(making);
         failpoint::hit("create-committed");
         self.announce(&container, &new_volumes)?;
-        Ok(NewContainer { container, image, warnings, run_lock })
+        Ok(NewContainer { container, image, warnings, run_lock, network })
     }
 
     /// Everything about the new container that can be known before anything is made.
@@ -169,7 +176,7 @@ impl Engine {
         Ok(())
     }
 
-    /// `hostname`, `hosts` and `resolv.conf`.
+    /// `hostname`, `resolv.conf` and `hosts`, which a start writes anew, when the addresses are known.
     fn write_files(&self, container: &Container, directory: &Path) -> Result<()> {
         let (config, host) = (&container.config, &container.host);
         if host.network_mode.starts_with("container:") {
@@ -178,12 +185,14 @@ impl Engine {
         let of_host = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let contents = [
             ("hostname", files::hostname(config)),
-            ("hosts", files::hosts(config, host, &of_host("/etc/hosts"))),
             ("resolv.conf", files::resolv_conf(host, &of_host("/etc/resolv.conf"))),
         ];
         for (name, content) in contents {
             let path = directory.join(name);
             fs::write(&path, content).step(|| format!("write {}", path.display()))?;
+        }
+        if container.state != Intent::Running {
+            self.write_hosts(container, None)?;
         }
         Ok(())
     }
@@ -241,15 +250,25 @@ fn needs_filling(container: &Container, resolved: &Resolved) -> bool {
     !resolved.new_volumes.is_empty() || container.mounts.iter().any(empty)
 }
 
-/// The transaction: volumes, a range of ids, the name, the container. The answer is which volumes are new.
+/// What the transaction makes beside the container.
+#[derive(Default)]
+struct Wanted {
+    make_up_name: bool,
+    volumes: Vec<VolumeRow>,
+    networks: Vec<(String, EndpointSettings)>,
+}
+
+/// Which volumes are new, and what the container got in its networks.
+type Committed = (Vec<String>, Result<Option<Attachment>>);
+
+/// The transaction: volumes, a range of ids, the name, the container, its networks.
 fn commit(
     transaction: &records::rusqlite::Transaction<'_>,
     container: &mut Container,
-    make_up_name: bool,
-    volumes: &[VolumeRow],
-) -> Result<Vec<String>> {
+    wanted: &Wanted,
+) -> Result<Committed> {
     let mut new = Vec::new();
-    for volume in volumes {
+    for volume in &wanted.volumes {
         if volume_table::insert(transaction, volume)? {
             new.push(volume.name.clone());
         }
@@ -261,11 +280,23 @@ fn commit(
     if userns::owner(&container.host)? == userns::Owner::Own && !sandbox::rootless::is_rootless() {
         container.uid_base = Some(ids::free_base(&table::uid_bases(transaction)?)?);
     }
-    if make_up_name {
+    if wanted.make_up_name {
         container.name = free_name(transaction)?;
     }
+    let places = networking::places(transaction, &wanted.networks)?;
     table::insert(transaction, container)?;
-    Ok(new)
+    networking::record(transaction, &container.id, &places)?;
+    let attachment = match container.state {
+        Intent::Running => {
+            let of = (&container.config, &container.host);
+            networking::activate(transaction, &container.id, &container.name, of, &places)
+        }
+        _ => Ok(None),
+    };
+    if attachment.is_err() {
+        ::network::endpoints::deactivate(transaction, &container.id)?;
+    }
+    Ok((new, attachment))
 }
 
 fn free_name(transaction: &records::rusqlite::Transaction<'_>) -> Result<String> {

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::list::network;
-use crate::model::{MountPoint, Status};
+use crate::model::{EndpointSettings, MountPoint, Status};
 use crate::request::defaults;
 use crate::spec;
 use crate::table::Container;
@@ -66,7 +65,7 @@ impl Engine {
             "GraphDriver": self.graph_driver(&view),
             "Mounts": to_json(&mounts(container))?,
             "Config": config(container)?,
-            "NetworkSettings": network_settings(&view),
+            "NetworkSettings": self.network_settings(&view)?,
         });
         if size {
             let changed = tree::size(&self.paths().container(&container.id).join("upper"));
@@ -103,17 +102,6 @@ impl Engine {
             "Name": "overlay2",
         })
     }
-
-    /// `port`: (`80/tcp`, `0.0.0.0:8080`) pairs. Nothing can be published yet, so there are none.
-    pub fn ports(&self, name: &str) -> Result<Vec<(String, String)>> {
-        let view = self.view(name)?;
-        let published = view.container.host.port_bindings.iter();
-        let pairs = published.flat_map(|(port, bindings)| {
-            bindings.iter().map(move |binding| (port.clone(), format!("{}:{}", binding.host_ip, binding.host_port)))
-        });
-        // A container in the host's network has no ports of its own, whatever was asked for.
-        Ok(if view.container.host.network_mode == "host" { Vec::new() } else { pairs.collect() })
-    }
 }
 
 /// Docker shows none as null.
@@ -149,50 +137,69 @@ fn config(container: &Container) -> Result<Value> {
     Ok(config)
 }
 
-/// The container's network: so far a loopback interface, the host's, or another container's.
-fn network_settings(view: &View) -> Value {
-    let container = &view.container;
-    let runs = matches!(view.status(), Status::Running | Status::Paused);
-    let ports =
-        container.config.exposed_ports.iter().flatten().filter(|_| runs && container.host.network_mode == "bridge");
-    let ports: serde_json::Map<String, Value> = ports.map(|(port, _)| (port.clone(), Value::Null)).collect();
-    let key = if view.pid() > 0 { format!("/proc/{}/ns/net", view.pid()) } else { String::new() };
-    let mut networks = serde_json::Map::new();
-    let name = network(&container.host.network_mode);
-    if !name.is_empty() {
-        networks.insert(name, endpoint());
+impl Engine {
+    /// `NetworkSettings`: what the container has in its networks now, and what it is to have.
+    fn network_settings(&self, view: &View) -> Result<Value> {
+        let container = &view.container;
+        let networks = self.network_documents(container)?;
+        let key = if view.pid() > 0 { format!("/proc/{}/ns/net", view.pid()) } else { String::new() };
+        let sandbox = if view.pid() > 0 { container.id.clone() } else { String::new() };
+        let of_default =
+            networks.get(network::model::DEFAULT).cloned().unwrap_or_else(|| endpoint(&Default::default()));
+        Ok(json!({
+            "Bridge": "",
+            "SandboxID": sandbox,
+            "SandboxKey": key,
+            "Ports": super::ports::document(&self.shown_ports(view)?),
+            "HairpinMode": false,
+            "LinkLocalIPv6Address": "",
+            "LinkLocalIPv6PrefixLen": 0,
+            "SecondaryIPAddresses": null,
+            "SecondaryIPv6Addresses": null,
+            "EndpointID": of_default["EndpointID"],
+            "Gateway": of_default["Gateway"],
+            "GlobalIPv6Address": of_default["GlobalIPv6Address"],
+            "GlobalIPv6PrefixLen": of_default["GlobalIPv6PrefixLen"],
+            "IPAddress": of_default["IPAddress"],
+            "IPPrefixLen": of_default["IPPrefixLen"],
+            "IPv6Gateway": of_default["IPv6Gateway"],
+            "MacAddress": of_default["MacAddress"],
+            "Networks": networks,
+        }))
     }
-    json!({
-        "Bridge": "",
-        "SandboxID": "",
-        "SandboxKey": key,
-        "Ports": ports,
-        "HairpinMode": false,
-        "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": null,
-        "SecondaryIPv6Addresses": null,
-        "EndpointID": "",
-        "Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "IPv6Gateway": "",
-        "MacAddress": "",
-        "Networks": networks,
-    })
+
+    /// `Networks`: a document for each network of a container.
+    fn network_documents(&self, container: &Container) -> Result<serde_json::Map<String, Value>> {
+        let mut documents = serde_json::Map::new();
+        let mode = container.host.network_mode.as_str();
+        if matches!(mode, "host" | "none") {
+            documents.insert(mode.to_owned(), endpoint(&Default::default()));
+        }
+        self.read(|connection| {
+            for stored in network::endpoints::of_container(connection, &container.id)? {
+                let settings: EndpointSettings =
+                    serde_json::from_str(&stored.settings).step(|| "read the settings of an endpoint".to_owned())?;
+                // A network that was removed is shown as far as it is known.
+                let network = network::table::find(connection, &stored.network).ok();
+                let name = network.as_ref().map_or_else(|| stored.network.clone(), |network| network.name.clone());
+                documents.insert(name, connected(container, &stored, network.as_ref(), &settings));
+            }
+            Ok(())
+        })?;
+        Ok(documents)
+    }
 }
 
 /// An endpoint without addresses.
-fn endpoint() -> Value {
+fn endpoint(settings: &EndpointSettings) -> Value {
+    let mac = &settings.mac_address;
     json!({
-        "IPAMConfig": null,
-        "Links": null,
-        "Aliases": null,
-        "MacAddress": "",
-        "DriverOpts": null,
-        "GwPriority": 0,
+        "IPAMConfig": settings.ipam_config.as_ref().map(ipam),
+        "Links": settings.links,
+        "Aliases": settings.aliases,
+        "MacAddress": mac,
+        "DriverOpts": settings.driver_opts,
+        "GwPriority": settings.gw_priority,
         "NetworkID": "",
         "EndpointID": "",
         "Gateway": "",
@@ -203,4 +210,54 @@ fn endpoint() -> Value {
         "GlobalIPv6PrefixLen": 0,
         "DNSNames": null,
     })
+}
+
+/// As with Docker, only what was asked for.
+fn ipam(ipam: &crate::model::EndpointIpam) -> Value {
+    let mut document = serde_json::Map::new();
+    for (key, value) in [("IPv4Address", &ipam.ipv4_address), ("IPv6Address", &ipam.ipv6_address)] {
+        if !value.is_empty() {
+            document.insert(key.to_owned(), json!(value));
+        }
+    }
+    if !ipam.link_local_ips.is_empty() {
+        document.insert("LinkLocalIPs".to_owned(), json!(ipam.link_local_ips));
+    }
+    Value::Object(document)
+}
+
+/// An endpoint with what it was given.
+fn connected(
+    container: &Container,
+    stored: &network::endpoints::Stored,
+    network: Option<&network::Network>,
+    settings: &EndpointSettings,
+) -> Value {
+    let mut document = endpoint(settings);
+    document["NetworkID"] = json!(stored.network);
+    let user_defined = network.is_some_and(|network| !network.is_predefined());
+    if user_defined {
+        let aliases = settings.aliases.iter().flatten().map(String::as_str);
+        let mut names: Vec<&str> = vec![&container.name];
+        names.extend(aliases.chain([&container.id[..12], container.config.hostname.as_str()]));
+        let mut seen = std::collections::HashSet::new();
+        names.retain(|name| !name.is_empty() && seen.insert(*name));
+        document["DNSNames"] = json!(names);
+    }
+    let (Some(given), Some(network)) = (&stored.given, network) else { return document };
+    document["EndpointID"] = json!(given.id);
+    document["MacAddress"] = json!(given.mac);
+    let prefix = |v4| network.subnet(v4).map_or(0, |subnet| subnet.net.prefix);
+    let text = |address: Option<std::net::IpAddr>| address.map(|address| address.to_string()).unwrap_or_default();
+    for (v4, address, length, gateway) in [
+        (true, "IPAddress", "IPPrefixLen", "Gateway"),
+        (false, "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway"),
+    ] {
+        if given.address(v4).is_some() {
+            document[address] = json!(text(given.address(v4)));
+            document[length] = json!(prefix(v4));
+            document[gateway] = json!(text(network.gateway(v4).filter(|_| !network.internal)));
+        }
+    }
+    document
 }

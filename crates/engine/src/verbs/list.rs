@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use crate::filters::Filters;
 use crate::model::{Config, Map, MountPoint, Status};
 use crate::spec;
+use crate::table::Container;
+use crate::verbs::ports;
 use crate::view::View;
 use crate::{Engine, Error, Result, table, tree};
 
@@ -78,8 +80,40 @@ impl Engine {
         let condition = Condition::new(self, request)?;
         let views = self.views()?;
         let mut sizes = BTreeMap::new();
-        let chosen = views.into_iter().filter(|view| condition.holds(view)).take(request.last.unwrap_or(usize::MAX));
-        chosen.map(|view| self.row(&view, request.size, &mut sizes)).collect()
+        let mut rows = Vec::new();
+        for view in views.into_iter().filter(|view| condition.holds(view)) {
+            if rows.len() == request.last.unwrap_or(usize::MAX) {
+                break;
+            }
+            if self.is_reached(&condition.filters, &view)? {
+                rows.push(self.row(&view, request.size, &mut sizes)?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The filters `network` (name or id) and `publish`, which need more than the container's own record.
+    fn is_reached(&self, filters: &Filters<'_>, view: &View) -> Result<bool> {
+        if filters.has("publish") {
+            let ports = self.shown_ports(view)?;
+            let holds = |wanted: &String| {
+                let Some((first, last, protocol)) = port_range(wanted) else { return false };
+                let within = |port: u16| (first..=last).contains(&port);
+                ports.iter().any(|port| !port.ip.is_empty() && port.protocol == protocol && within(port.public))
+            };
+            if !filters.values("publish").iter().any(holds) {
+                return Ok(false);
+            }
+        }
+        if !filters.has("network") {
+            return Ok(true);
+        }
+        let names = self.network_names(&view.container)?;
+        let stored = self.read(|connection| Ok(network::endpoints::of_container(connection, &view.container.id)?))?;
+        Ok(filters.any("network", |wanted| {
+            let wanted = if wanted == "default" { "bridge" } else { wanted };
+            names.iter().any(|name| name == wanted) || stored.iter().any(|stored| stored.network.starts_with(wanted))
+        }))
     }
 
     fn row(&self, view: &View, size: bool, image_sizes: &mut BTreeMap<String, u64>) -> Result<ContainerRow> {
@@ -95,12 +129,26 @@ impl Engine {
             status: view.status(),
             status_text: view.phrase(),
             exit_code: view.exit_code(),
-            ports: ports(view),
+            ports: ports::column(&self.shown_ports(view)?),
             labels: container.config.labels.clone(),
             mounts: container.mounts.iter().map(|mount| mount.point.clone()).collect(),
-            networks: vec![network(&container.host.network_mode)],
+            networks: self.network_names(container)?,
             sizes,
         })
+    }
+
+    /// Names of a container's networks.
+    fn network_names(&self, container: &Container) -> Result<Vec<String>> {
+        match container.host.network_mode.as_str() {
+            mode if mode.starts_with("container:") => Ok(Vec::new()),
+            mode @ ("host" | "none") => Ok(vec![mode.to_owned()]),
+            _ => self.read(|connection| {
+                let stored = network::endpoints::of_container(connection, &container.id)?;
+                let name =
+                    |id: &str| network::table::find(connection, id).map_or_else(|_| id.to_owned(), |found| found.name);
+                Ok(stored.iter().map(|stored| name(&stored.network)).collect())
+            }),
+        }
     }
 
     /// Bytes that a container has changed, and bytes of its whole tree.
@@ -114,45 +162,11 @@ impl Engine {
     }
 }
 
-/// The name by which `ps` and `inspect` know a network mode.
-pub(crate) fn network(mode: &str) -> String {
-    if mode.starts_with("container:") { String::new() } else { mode.to_owned() }
-}
-
 /// The program with its arguments, those with a blank in single quotes (as Docker has them).
 fn command(config: &Config) -> String {
     let words = spec::command(config);
     let quoted = |(at, word): (usize, String)| if at > 0 && word.contains(' ') { format!("'{word}'") } else { word };
     words.into_iter().enumerate().map(quoted).collect::<Vec<_>>().join(" ")
-}
-
-/// Exposed ports, as Docker shows ports that are not published. Only a container that runs has ports.
-fn ports(view: &View) -> String {
-    if !matches!(view.status(), Status::Running | Status::Paused) || view.container.host.network_mode == "host" {
-        return String::new();
-    }
-    let exposed = view.container.config.exposed_ports.iter().flatten();
-    let mut ports: Vec<(&str, u16)> = exposed
-        .filter_map(|(port, _)| {
-            let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-            Some((protocol, number.parse().ok()?))
-        })
-        .collect();
-    ports.sort_unstable();
-    in_ranges(&ports)
-}
-
-/// `80/tcp, 8000-8009/tcp`: neighbours of one protocol in one word.
-fn in_ranges(ports: &[(&str, u16)]) -> String {
-    let neighbours = |a: &(&str, u16), b: &(&str, u16)| a.0 == b.0 && a.1.checked_add(1) == Some(b.1);
-    let word = |range: &[(&str, u16)]| match range {
-        [] => String::new(),
-        [(protocol, port)] => format!("{port}/{protocol}"),
-        [(protocol, first), .., (_, last)] => format!("{first}-{last}/{protocol}"),
-    };
-    let mut ranges: Vec<_> = ports.chunk_by(neighbours).collect();
-    ranges.sort_by_key(|range| range.first().map(|(_, port)| *port));
-    ranges.into_iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// The filters, ready to be applied.
@@ -209,11 +223,8 @@ impl<'a> Condition<'a> {
             && self.names_hold(view)
             && self.filters.labels(&container.config.labels)
             && self.filters.any("health", |word| word == view.health())
-            && self.filters.any("network", |name| network_is(name, &container.host.network_mode))
             && self.filters.any("volume", |value| has_mount(view, value))
             && self.filters.any("expose", |port| exposes(view, port))
-            // There are no published ports yet.
-            && !self.filters.has("publish")
             && self
                 .ancestors
                 .as_ref()
@@ -267,10 +278,6 @@ fn ancestors(engine: &Engine, filters: &Filters<'_>) -> Vec<String> {
         Ok(ids)
     });
     found.unwrap_or_default().into_iter().chain(names.iter().cloned()).collect()
-}
-
-fn network_is(name: &str, mode: &str) -> bool {
-    name == mode || (name == "default" && mode == "bridge")
 }
 
 fn has_mount(view: &View, value: &str) -> bool {

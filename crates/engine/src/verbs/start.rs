@@ -52,8 +52,16 @@ impl Engine {
         // Only with the lock is the record sure to stay as it is.
         let container = self.read(|connection| table::find(connection, &container.id))?;
         check_startable(&container)?;
-        let plan = self.plan(&container)?;
-        self.write(Durability::Process, |transaction| table::set_running(transaction, &container.id))?;
+        let mut plan = self.plan(&container)?;
+        let network = self.write(Durability::Process, |transaction| {
+            table::set_running(transaction, &container.id)?;
+            let network = self.activate_recorded(transaction, &container);
+            if network.is_err() {
+                network::endpoints::deactivate(transaction, &container.id)?;
+            }
+            Ok(network)
+        })?;
+        plan.network = self.connected_or_failed(&container, network)?;
         failpoint::hit("start-recorded");
         self.start_recorded(&plan, lock, options)
     }
@@ -64,8 +72,9 @@ impl Engine {
         let new = self.create_container(request, Intent::Running)?;
         let lock = new.run_lock.ok_or_else(|| Error::internal("a new container has no run lock"))?;
         failpoint::hit("run-recorded");
+        let network = self.connected_or_failed(&new.container, new.network)?;
         let plan = match self.plan_with(&new.container, &new.image) {
-            Ok(plan) => plan,
+            Ok(plan) => Plan { network, ..plan },
             Err(error) => {
                 self.record_failed_start(&new.container.id, &error)?;
                 return Err(error);
@@ -73,6 +82,19 @@ impl Engine {
         };
         let session = self.start_recorded(&plan, lock, options)?;
         Ok((Created { id: new.container.id, warnings: new.warnings }, session))
+    }
+
+    /// What a container got in its networks, with its files written; an error is that of a failed start.
+    fn connected_or_failed(
+        &self,
+        container: &Container,
+        network: Result<Option<network::Attachment>>,
+    ) -> Result<Option<network::Attachment>> {
+        let ready = network.and_then(|network| self.write_hosts(container, network.as_ref()).map(|()| network));
+        if let Err(error) = &ready {
+            self.record_failed_start(&container.id, error)?;
+        }
+        ready
     }
 
     /// Connects to the streams of a running container.
@@ -92,7 +114,7 @@ impl Engine {
 
     /// Starts a container whose row says `running` already: the caller holds its run lock.
     pub(crate) fn start_recorded(&self, plan: &Plan, lock: RunLock, options: &StartOptions) -> Result<Option<Session>> {
-        write_plan(self.paths(), plan)?;
+        write_new_plan(self.paths(), plan)?;
         failpoint::hit("start-planned");
         let begin =
             Request::Begin { adopt: false, attach: options.attach.map(Into::into), console: options.console_size };
@@ -203,16 +225,26 @@ fn check_startable(container: &Container) -> Result<()> {
     }
 }
 
-fn write_plan(paths: &Paths, plan: &Plan) -> Result<()> {
-    let path = paths.container_state(&plan.id).join("plan.json");
-    let step = || format!("write {}", path.display());
-    let json = serde_json::to_vec(plan).step(step)?;
+/// Writes a new plan, for a new run.
+fn write_new_plan(paths: &Paths, plan: &Plan) -> Result<()> {
+    let path = paths.container_state(&plan.id).join("status.json");
     // A status of an earlier run would be taken for this one's.
-    match fs::remove_file(path.with_file_name("status.json")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).step(step),
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).step(|| format!("remove {}", path.display()));
+        }
         _ => {}
     }
-    status::write_private(&path, &json).step(step)
+    write_plan(paths, plan)
+}
+
+/// Writes a plan; one that changes while the container runs is for the next start by its restart policy.
+pub(super) fn write_plan(paths: &Paths, plan: &Plan) -> Result<()> {
+    let path = paths.container_state(&plan.id).join("plan.json");
+    let step = || format!("write {}", path.display());
+    let new = path.with_extension("json.new");
+    let json = serde_json::to_vec(plan).step(step)?;
+    status::write_private(&new, &json).and_then(|()| fs::rename(&new, &path)).step(step)
 }
 
 /// Starts a monitor and hands it the run lock; its socket, on which its first answer will come.

@@ -142,6 +142,7 @@ fn run_in(job: &Job, cgroup: Option<&Cgroup>, times: &mut [Vec<Duration>; 3]) ->
         init: job.init,
         state: job.empty.clone(),
         extras: Extras { about: Some(&about), ..Extras::default() },
+        beside: None,
     })?;
     if let Err(error) = created.start() {
         wait(&created.pidfd);

@@ -61,6 +61,9 @@ pub struct Launch<'a> {
     pub init: bool,
     /// An empty directory of the host, which is shown read-only in the place of every masked directory.
     pub state: PathBuf,
+    /// What the caller does to the new namespaces of the process, given by its number, while the process builds its root;
+    /// an error is the end of it.
+    pub beside: Option<&'a dyn Fn(i32) -> Result<(), String>>,
     /// What only an OCI runtime's callers ask for.
     pub extras: Extras<'a>,
 }

@@ -272,6 +272,9 @@ fn serve(plan: &Plan<'_>, control: &OwnedFd, child: &Child, held: &mut Held) -> 
         set_clocks(plan, control, child)?;
     }
     channel::send_fds(control, &prepare(plan, map.as_ref(), held)?)?;
+    if let Some(beside) = plan.launch.beside {
+        beside(child.pid).map_err(Error::Step)?;
+    }
     if plan.has_hooks_before_pivot() {
         let Report::Hooks = channel::receive(control)? else { return Err(ended(child)) };
         plan.run_hooks("prestart", prestart, "creating", child.pid, Env::Callers)?;

@@ -1,0 +1,72 @@
+//! The container's network, from the monitor's side: connecting the new process while it builds its root. Services that
+//! run for as long as the container does hang on what this leaves in the run.
+
+use std::cell::{Cell, RefCell};
+
+use network::connect::{self, Connected};
+
+use crate::networking::external;
+use crate::plan::Plan;
+use crate::{Engine, Error, Paths};
+
+/// A connection that is about to be made. The sandbox knows nothing of networks and their errors: what comes of it is
+/// kept here.
+pub(super) struct Connecting<'a> {
+    paths: &'a Paths,
+    plan: &'a Plan,
+    connected: Cell<Option<Connected>>,
+    failure: RefCell<Option<Error>>,
+}
+
+impl<'a> Connecting<'a> {
+    pub(super) fn new(paths: &'a Paths, plan: &'a Plan) -> Self {
+        Connecting { paths, plan, connected: Cell::new(None), failure: RefCell::new(None) }
+    }
+
+    /// Connects the process.
+    pub(super) fn connect(&self, pid: i32) -> Result<(), String> {
+        let Some(attachment) = &self.plan.network else { return Ok(()) };
+        let connected = connect::connect(attachment, pid, &self.paths.state).map_err(|error| self.explained(error));
+        let connected = connected.and_then(|connected| {
+            if connected.unprotected {
+                // The first network since boot, or somebody has flushed all rules.
+                Engine::new(self.paths.clone()).rebuild_firewall()?;
+            }
+            Ok(connected)
+        });
+        match connected {
+            Ok(connected) => {
+                self.connected.set(Some(connected));
+                Ok(())
+            }
+            Err(error) => {
+                let text = error.message.clone();
+                *self.failure.borrow_mut() = Some(error);
+                Err(text)
+            }
+        }
+    }
+
+    /// Docker's words around an error.
+    fn explained(&self, error: network::Error) -> Error {
+        let endpoint = self.plan.network.as_ref().and_then(|network| network.endpoints.first());
+        let id = endpoint.map(|endpoint| endpoint.id.as_str()).unwrap_or_default();
+        let message = match error.message.starts_with("failed to bind host port") {
+            true => external(&error.message, &self.plan.name, id),
+            false => format!("failed to set up container networking: {error}"),
+        };
+        let error = Error::from(error);
+        Error { message: crate::plain(message), ..error }
+    }
+
+    /// Why the connection failed, if that is what the sandbox says; the process itself may have ended for another reason
+    /// before.
+    pub(super) fn failure(&self, said: &str) -> Option<Error> {
+        self.failure.borrow_mut().take().filter(|failure| failure.message == said)
+    }
+
+    /// The connection, once.
+    pub(super) fn connected(&self) -> Option<Connected> {
+        self.connected.take()
+    }
+}
