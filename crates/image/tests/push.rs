@@ -3,8 +3,13 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::registry::RealRegistry;
-use common::server::{Server, ok, status};
+use common::server::{Answer, Server, ok, status};
 use common::*;
 use image::{Access, Credentials, Digest, Driver, Error, Pull, Push, Pushed};
 
@@ -151,6 +156,95 @@ fn layers_that_are_kept_as_files() {
     let mut other = Root::new();
     other.pulled(&name, &nobody);
     assert_eq!(std::fs::read(other.top(&name).join("f0")).unwrap(), vec![0; 100_000]);
+}
+
+/// Passes connections on to a registry, but of the first upload only so many bytes; then it hangs up. Its address.
+fn breaking_relay(target: String, cut: u64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let broken = Arc::new(AtomicBool::new(false));
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = TcpStream::connect(&target).unwrap();
+            let broken = Arc::clone(&broken);
+            let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || forward(client, server, cut, &broken));
+        }
+    });
+    address
+}
+
+fn forward(mut client: TcpStream, mut server: TcpStream, cut: u64, broken: &AtomicBool) {
+    let (mut buffer, mut own) = ([0; 16384], 0);
+    while let Ok(got) = client.read(&mut buffer) {
+        if got == 0 || server.write_all(&buffer[..got]).is_err() {
+            break;
+        }
+        own += got as u64;
+        if own > cut && !broken.swap(true, Ordering::Relaxed) {
+            break;
+        }
+    }
+    for stream in [client, server] {
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+#[test]
+fn a_broken_upload_is_mended() {
+    let registry = RealRegistry::start();
+    let address = breaking_relay(registry.host.clone(), 2_000_000);
+    let (mut root, nobody) = (Root::new(), nobody());
+    let noise: Vec<u8> = (0..3u8).flat_map(|turn| common::noise().into_iter().map(move |byte| byte ^ turn)).collect();
+    let layer = Tar::new().file("noise", &noise).finish();
+    let name = format!("{address}/x:1");
+    root.load(&docker_archive(Some(&name), &[layer])).unwrap();
+    root.push(&name, &nobody).unwrap();
+    // What arrived is what was meant: the registry and whoever pulls it checked the digest.
+    Root::new().pulled(&format!("{}/x:1", registry.host), &nobody);
+}
+
+#[test]
+fn an_interrupted_upload_goes_on_where_the_registry_remembers_it() {
+    let (server, origin) = (Server::start(), RealRegistry::start());
+    let plain = [Tar::new().file("noise", &common::noise()).finish()];
+    let packed = gzip(&plain[0]);
+    origin.image("x", "1", &plain, std::slice::from_ref(&packed));
+    let (mut root, nobody) = (Root::new(), nobody());
+    let (came, name) = (format!("{}/x:1", origin.host), format!("{}/x:1", server.host));
+    root.pulled(&came, &nobody);
+    root.tag(&came, &name);
+    let begun = status("202 Accepted", &["location: /upload".into()]);
+    server.answer("POST /v2/x/blobs/uploads/", vec![begun.clone()]);
+    server.answer("PATCH /upload", vec![Answer { deaf: Some(500_000), ..Answer::default() }, begun]);
+    server.answer("/upload", vec![status("204 No Content", &["range: 0-499999".into(), "location: /upload".into()])]);
+    server.answer("PUT /upload", vec![status("201 Created", &[])]);
+    server.answer("PUT /v2/x/manifests/1", vec![status("201 Created", &[])]);
+    root.push(&name, &nobody).unwrap();
+    let rest = format!("content-range: 500000-{}\ncontent-length: {}\n", packed.len() - 1, packed.len() - 500_000);
+    let requests = server.requests();
+    let second = requests.iter().rfind(|request| request.starts_with("patch ")).unwrap();
+    assert!(rest.lines().all(|line| second.contains(line)), "{second}");
+    assert_eq!(server.count(&format!("put /upload?digest={}", Digest::of(&packed))), 1);
+}
+
+#[test]
+fn large_layers_go_in_pieces_where_they_must() {
+    let server = Server::start();
+    let (mut root, nobody) = (Root::new(), nobody());
+    let name = format!("{}/x:1", server.host);
+    let noise: Vec<u8> = (0..9u8).flat_map(|turn| common::noise().into_iter().map(move |byte| byte ^ turn)).collect();
+    root.load(&docker_archive(Some(&name), &[Tar::new().file("noise", &noise).finish()])).unwrap();
+    let begun = status("202 Accepted", &["location: /upload?state=a%2Bb".into()]);
+    server.answer("POST /v2/x/blobs/uploads/", vec![begun.clone()]);
+    server.answer("PATCH /upload", vec![status("413 Payload Too Large", &[]), begun]);
+    server.answer("PUT /upload", vec![status("201 Created", &[])]);
+    server.answer("PUT /v2/x/manifests/1", vec![status("201 Created", &[])]);
+    root.push(&name, &nobody).unwrap();
+    assert_eq!((server.count("content-range: 0-8388607\n"), server.count("content-range: 8388608-")), (1, 1));
+    assert_eq!(server.count("put /upload?state=a%2bb&digest=sha256:"), 2, "{:?}", server.requests());
 }
 
 #[test]
