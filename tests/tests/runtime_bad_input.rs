@@ -87,6 +87,17 @@ fn missing_programs_are_explained() {
 }
 
 #[test]
+fn profiles_that_forbid_to_look_do_not_forbid_to_run() {
+    let mut bundle =
+        Bundle::new("grep -c . /proc/self/status > /dev/null && echo ran; mount | grep -o 'shm on /dev/shm'");
+    bundle.config["process"]["noNewPrivileges"] = false.into();
+    let denied = json!([{"names": ["faccessat2", "statx"], "action": "SCMP_ACT_KILL_PROCESS"}]);
+    bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": denied});
+    assert_eq!(bundle.run("c").ok(), "ran\nshm on /dev/shm");
+    bundle.create("d", &[]).ok();
+}
+
+#[test]
 fn ids_are_no_paths() {
     let bundle = Bundle::new("true");
     let outside = bundle.path("victim");

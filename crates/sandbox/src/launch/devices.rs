@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::Error;
 use super::binds::filesystem;
 use super::idmap::IdMap;
+use super::mounts::Mount;
 use super::options::Options;
 use super::step::Step;
 
@@ -98,14 +99,9 @@ fn from_oci(index: usize, device: &LinuxDevice) -> Result<Device, Error> {
     Ok(Device { path, kind, number: makedev(major, minor), mode: device.file_mode().unwrap_or(0o666) & 0o7777, owner })
 }
 
-/// The detached `/dev`. `options` are those of its mount; `terminal` adds the place for `/dev/console`.
-pub(super) fn tree(
-    options: &Options,
-    devices: &[Device],
-    map: Option<&IdMap>,
-    terminal: bool,
-) -> Result<OwnedFd, Error> {
-    let tree = filesystem("tmpfs", Path::new("tmpfs"), options)?;
+/// The detached `/dev`. `mount` says how; `terminal` adds the place for `/dev/console`.
+pub(super) fn tree(mount: &Mount, devices: &[Device], map: Option<&IdMap>, terminal: bool) -> Result<OwnedFd, Error> {
+    let tree = filesystem("tmpfs", &mount.label, &mount.options)?;
     for name in ["pts", "mqueue"] {
         mkdirat(&tree, name, Mode::from_raw_mode(0o755)).step(|| format!("make /dev/{name}"))?;
     }

@@ -15,6 +15,8 @@ pub(super) struct Mount {
     pub(super) destination: PathBuf,
     /// What.
     pub(super) source: Source,
+    /// What mount tables show as its source.
+    pub(super) label: PathBuf,
     /// How.
     pub(super) options: Options,
     /// Its own id mappings (users, groups), if it has some.
@@ -123,7 +125,9 @@ fn plan_one(mount: &OciMount) -> Result<Mount, Error> {
             format!("mount {}: id-mapped mounts are only supported for bind mounts and devices", destination.display());
         return Err(Error::Invalid(text));
     }
-    Ok(Mount { destination, source, options, mappings })
+    let label = mount.source().clone().filter(|source| !source.as_os_str().is_empty());
+    let label = label.unwrap_or_else(|| PathBuf::from(kind));
+    Ok(Mount { destination, source, label, options, mappings })
 }
 
 /// The mount's own id mappings, of which both or none must be there (runtime-spec, config.md "POSIX-platform Mounts").

@@ -389,7 +389,7 @@ fn root(plan: &Plan<'_>, map: Option<&IdMap>, held: &mut Held) -> Result<OwnedFd
 fn make(plan: &Plan<'_>, mount: &Mount, map: Option<&IdMap>) -> Result<OwnedFd, Error> {
     match &mount.source {
         Source::Devices => {
-            devices::tree(&mount.options, &plan.devices, map, matches!(plan.launch.stdio, Stdio::Terminal { .. }))
+            devices::tree(mount, &plan.devices, map, matches!(plan.launch.stdio, Stdio::Terminal { .. }))
         }
         Source::Bind(path) => binds::bind(path, mount, map),
         Source::Device { kind, device } => binds::device(kind, device, mount, &plan.launch.state, map),

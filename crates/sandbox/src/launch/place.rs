@@ -41,7 +41,7 @@ impl From<OwnedFd> for Made {
 fn make(mount: &Mount, own_cgroups: bool, cgroup: Option<&Cgroup>) -> Result<Made, Error> {
     match &mount.source {
         Source::Cgroup => cgroups(mount, own_cgroups, cgroup),
-        Source::Inside(kind) => match filesystem(kind, Path::new(kind), &mount.options) {
+        Source::Inside(kind) => match filesystem(kind, &mount.label, &mount.options) {
             // Network or pid namespace of somebody else: show the host's, read-only, as other engines do.
             Err(_) if matches!(kind.as_str(), "sysfs" | "proc") => {
                 let path = if kind == "proc" { "/proc" } else { "/sys" };

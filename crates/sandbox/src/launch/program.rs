@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use linux::exec::{Strings, c_string, execve};
 use oci_spec::runtime::Process;
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::Error;
 
@@ -61,12 +62,16 @@ impl Program {
     /// Whether there is something to execute at all; whether it can be executed, only the attempt shows.
     pub(super) fn check(&self) -> Result<(), Error> {
         let path = self.find()?;
-        let denied = |errno: rustix::io::Errno| self.explain(&path, errno.into());
-        rustix::fs::stat(&path).map_err(denied)?;
-        if is_directory(&path) {
-            return Err(denied(rustix::io::Errno::ACCESS));
+        let refused = match rustix::fs::stat(&path) {
+            Err(errno) => errno,
+            Ok(_) if is_directory(&path) => Errno::ACCESS,
+            Ok(_) => may_execute(&path).err().unwrap_or(Errno::PERM),
+        };
+        match refused {
+            Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP => Err(self.explain(&path, refused.into())),
+            // All is well, or the seccomp filter does not let us ask.
+            _ => Ok(()),
         }
-        rustix::fs::accessat(CWD, &path, Access::EXEC_OK, AtFlags::EACCESS).map_err(denied)
     }
 
     /// The file to execute: a name with a slash as it is, else the first executable file of that name on PATH.
@@ -103,7 +108,21 @@ impl Program {
 
 fn is_program(path: &Path) -> bool {
     let regular = rustix::fs::stat(path).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile);
-    regular && rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+    regular && may_execute(path) != Err(Errno::ACCESS)
+}
+
+/// Whether the permissions let us execute a file. The filter may already be loaded, and profiles often do not know the
+/// younger call that looks at effective ids: it is used only if the older one, whose ids are the same here, says no.
+fn may_execute(path: &Path) -> rustix::io::Result<()> {
+    match rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()) {
+        Err(Errno::ACCESS) => {
+            rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).map_err(|errno| match errno {
+                Errno::PERM | Errno::NOSYS => Errno::ACCESS,
+                other => other,
+            })
+        }
+        other => other,
+    }
 }
 
 fn is_directory(path: &Path) -> bool {
