@@ -35,7 +35,10 @@ pub(crate) fn run(arguments: &[String]) -> Result {
     let built = build::everything(&root)?;
     let mut tally = Tally::default();
     if !has("--only-vm") {
-        report("on this machine", &mut tally, || on_this_machine(&root, &built, &images, &filter))?;
+        report("on this machine", &mut tally, || on_this_machine(&root, &built, &images, &filter, None))?;
+        report("with layers as directories", &mut tally, || {
+            on_this_machine(&root, &built, &images, &filter, Some("directory"))
+        })?;
     }
     if !has("--no-vm") {
         report("in the cgroup v2 virtual machine", &mut tally, || vm::test(&root, &built, &images, &filter))?;
@@ -56,12 +59,27 @@ fn report(place: &str, total: &mut Tally, run: impl FnOnce() -> Result<Tally>) -
     Ok(())
 }
 
-fn on_this_machine(root: &Path, built: &build::Built, images: &Path, filter: &[String]) -> Result<Tally> {
+/// Test programs that say what layers are like, whichever storage driver is used.
+const ABOUT_LAYERS: [&str; 5] =
+    ["image::load", "image::manage", "image::properties", "tests::images", "tests::run_basic"];
+
+/// All tests, or with a storage driver those that are about layers.
+fn on_this_machine(
+    root: &Path,
+    built: &build::Built,
+    images: &Path,
+    filter: &[String],
+    driver: Option<&str>,
+) -> Result<Tally> {
     let mut tally = Tally::default();
     if process::find("cargo-nextest").is_none() {
         for program in &built.tests {
+            if driver.is_some() && !ABOUT_LAYERS.contains(&&*program.name) {
+                continue;
+            }
             let mut command = process::command(&program.path, filter);
             command.current_dir(&program.directory).env("KISTE_TEST_BINARY", &built.kiste);
+            command.envs(driver.map(|driver| ("KISTE_STORAGE_DRIVER", driver)));
             let output =
                 command.env("KISTE_TEST_IMAGES", images).output().map_err(|e| format!("{}: {e}", program.name))?;
             let text = String::from_utf8_lossy(&output.stdout);
@@ -75,6 +93,10 @@ fn on_this_machine(root: &Path, built: &build::Built, images: &Path, filter: &[S
     }
     let mut command = build::test_command(root, filter);
     command.env("KISTE_TEST_BINARY", &built.kiste).env("KISTE_TEST_IMAGES", images);
+    if let Some(driver) = driver {
+        let binaries = ABOUT_LAYERS.map(|name| format!("binary({})", name.rsplit("::").next().unwrap_or(name)));
+        command.env("KISTE_STORAGE_DRIVER", driver).args(["-E", &binaries.join("|")]);
+    }
     let status = process::watched(&mut command, |line| {
         if let Some(summary) = parse_nextest(line) {
             tally = summary;

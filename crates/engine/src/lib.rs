@@ -6,6 +6,7 @@
 pub mod clock;
 mod copy_up;
 pub mod detach;
+mod disk;
 mod erase;
 pub mod error;
 mod events;

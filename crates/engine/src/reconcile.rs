@@ -13,7 +13,7 @@ use crate::news::{self, News};
 use crate::status::{self, RunLock, RunStatus};
 use crate::table::{self, Container, Ended, Intent};
 use crate::verbs::{StartOptions, read_plan, spawn_monitor};
-use crate::{Engine, Error, ErrorKind, Result, clock, events, failpoint, shared_memory, tree};
+use crate::{Engine, Error, ErrorKind, Result, clock, disk, events, failpoint, shared_memory, tree};
 
 /// Exit code of a run whose end nobody saw, as with Docker.
 const UNKNOWN: i32 = 255;
@@ -193,6 +193,7 @@ impl Engine {
             drop(fs::remove_file(directory.join(name)));
         }
         shared_memory::remove(&shared_memory::path(self.paths(), id));
+        disk::release(&directory);
     }
 
     /// Appends an event of a container.

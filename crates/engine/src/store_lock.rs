@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{Context as _, Engine, Paths, Result, status, table, tree, volume_table};
+use crate::{Context as _, Engine, Paths, Result, disk, status, table, tree, volume_table};
 
 /// The lock, shared or exclusive, until it is dropped.
 pub(crate) struct Making(#[allow(dead_code, reason = "held for its lock")] File);
@@ -62,7 +62,11 @@ impl Engine {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(());
         }
-        self.strays()?.iter().try_for_each(|path| tree::remove(path))
+        for path in self.strays()? {
+            disk::release(&path);
+            tree::remove(&path)?;
+        }
+        Ok(())
     }
 
     fn has_strays(&self) -> Result<bool> {

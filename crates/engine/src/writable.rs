@@ -22,7 +22,7 @@ impl Engine {
     /// Opens the trees of a container.
     pub(crate) fn writable(&self, container: &Container) -> Result<Writable> {
         let image = self.image_of(container)?;
-        let path = self.paths().container(&container.id).join("upper");
+        let path = self.writable_home(container)?.join("upper");
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let upper = openat(CWD, &path, flags, Mode::empty()).step(|| format!("open {}", path.display()))?;
         Ok(Writable { upper, lower: View::open(&self.images().mount(&image)?)? })

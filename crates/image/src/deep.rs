@@ -40,7 +40,7 @@ pub(crate) fn ensure(store: &Store, chain: &Digest, layers: &[Digest]) -> Result
     made
 }
 
-fn make(store: &Store, layers: &[Digest], path: &Path) -> Result<()> {
+pub(crate) fn make(store: &Store, layers: &[Digest], path: &Path) -> Result<()> {
     let mut trees = Vec::with_capacity(layers.len());
     let mut archives = Vec::with_capacity(layers.len());
     for (number, layer) in layers.iter().enumerate() {

@@ -65,6 +65,9 @@ impl Store {
             _ => Ok(match probe(directory) {
                 Ok(Backing::File) => choice(Driver::Erofs, "the kernel mounts EROFS images from files"),
                 Ok(Backing::Loop) => choice(Driver::Erofs, "the kernel mounts EROFS images through loop devices"),
+                Err(Error::Step { cause, .. }) => {
+                    choice(Driver::Directory, &format!("EROFS images cannot be mounted here: {cause}"))
+                }
                 Err(error) => choice(Driver::Directory, &format!("EROFS images cannot be mounted here: {error}")),
             }),
         }

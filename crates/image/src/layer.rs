@@ -12,7 +12,7 @@ use crate::error::{Result, Step};
 use crate::inflate::{Compression, inflate};
 use crate::tarread::{TarReader, damaged, read_full};
 use crate::unpack::unpack;
-use crate::{Digest, erofs, space};
+use crate::{Digest, erofs, failpoint, space};
 
 /// Name of a layer's archive, as inflated, in its directory.
 pub(crate) const ARCHIVE: &str = "tar";
@@ -122,8 +122,10 @@ fn index(mut arriving: Arriving, home: &Path) -> Result<Stored> {
     let mut arriving = tar.into_inner();
     // What follows the end mark still belongs to the archive and its digest.
     io::copy(&mut arriving, &mut io::sink()).map_err(damaged)?;
+    failpoint::hit("layer-written");
     let archives: Vec<File> = arriving.copy.take().into_iter().collect();
     erofs::write(&layer.tree, &archives, &create(&home.join(INDEX))?)?;
+    failpoint::hit("layer-indexed");
     arriving.finish(layer.size)
 }
 

@@ -65,13 +65,20 @@ impl Store {
         }
     }
 
+    /// Name and place of the index over all of these layers, if they are to have one.
+    pub(crate) fn deep_index(&self, layers: &[Digest]) -> Option<(Digest, PathBuf)> {
+        let wanted = layers.len() > limits::STACKED && layers.iter().all(|layer| self.is_indexed(layer));
+        let chain = chain_ids(layers).pop().filter(|_| wanted)?;
+        let path = deep::path(self, &chain);
+        Some((chain, path))
+    }
+
     fn parts(&self, image: &Image) -> Vec<Part> {
         if let Some(directory) = &image.directory {
             return vec![Part::Directory(directory.clone())];
         }
-        let deep = image.layers.len() > limits::STACKED && image.layers.iter().all(|layer| self.is_indexed(layer));
-        match chain_ids(&image.layers).pop().filter(|_| deep) {
-            Some(chain) => vec![Part::Merged(chain)],
+        match self.deep_index(&image.layers) {
+            Some((chain, _)) => vec![Part::Merged(chain)],
             None => {
                 // Overlay takes no directory twice. Of equal layers the topmost one alone decides: it shows whatever
                 // the lower one shows, and hides whatever that hides.
@@ -128,23 +135,33 @@ impl Store {
             if entry.file_name().to_str().is_some_and(|name| keep.contains(name)) {
                 continue;
             }
-            match unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-                Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-                Err(error) => return Err(error).step(|| format!("unmount {}", path.display())),
-            }
-            match std::fs::remove_dir(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).step(|| format!("remove {}", path.display()));
-                }
-                _ => {}
-            }
+            unmount_at(&path)?;
         }
         Ok(())
+    }
+
+    /// Takes one mount away, if it is there.
+    pub(crate) fn unmount_one(&self, name: &Digest) -> Result<()> {
+        unmount_at(&self.mounts.join(name.hex()))
     }
 
     /// Takes all mounts of layers away; they come back when they are needed.
     pub fn unmount_all(&self) -> Result<()> {
         self.unmount_others(&HashSet::new())
+    }
+}
+
+/// Unmounts, and removes the place.
+fn unmount_at(path: &Path) -> Result<()> {
+    match unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+        Err(error) => return Err(error).step(|| format!("unmount {}", path.display())),
+    }
+    match std::fs::remove_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).step(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 

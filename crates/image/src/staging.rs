@@ -18,7 +18,7 @@ use crate::error::{Result, Step};
 use crate::layer::{self, ARCHIVE, INDEX, NewLayer};
 use crate::remove::chain_ids;
 use crate::store::{Store, set_name};
-use crate::{Digest, deep, limits};
+use crate::{Digest, deep, failpoint, limits};
 
 const MARK: &str = "image-";
 
@@ -74,8 +74,10 @@ impl<'s> Staging<'s> {
         images: &[NewImage],
     ) -> Result<()> {
         let blobs = self.stage_blobs(images)?;
+        failpoint::hit("publish-begun");
         blobs.iter().try_for_each(|(_, path)| sync(path))?;
         self.sync_layers(layers)?;
+        failpoint::hit("publish-synced");
         let layer_parent = self.store.root.join("layers/sha256");
         let blob_parent = self.store.root.join("content/blobs/sha256");
         make_directory(&layer_parent)?;
@@ -83,19 +85,30 @@ impl<'s> Staging<'s> {
         for layer in layers {
             rename(&layer.home, &self.store.layer_home(&layer.diff_id))?;
         }
+        failpoint::hit("publish-layers-renamed");
         for (digest, path) in &blobs {
             rename(path, &self.store.blob_path(digest))?;
         }
+        failpoint::hit("publish-documents-renamed");
         for directory in [&layer_parent, &blob_parent] {
             sync(directory)?;
         }
+        failpoint::hit("publish-directories-synced");
         records.set_durability(records::Durability::Power)?;
-        records.write(|transaction| record(transaction, layers, images))
+        records.write(|transaction| record(transaction, layers, images))?;
+        failpoint::hit("publish-recorded");
+        Ok(())
     }
 
     /// An archive and its index are two files; what is unpacked is everywhere on the file system.
     fn sync_layers(&self, layers: &[NewLayer]) -> Result<()> {
-        for layer in layers.iter().filter(|layer| layer.driver == Driver::Erofs) {
+        let indexed = || layers.iter().filter(|layer| layer.driver == Driver::Erofs);
+        // All at once, so that the disk is not waited for layer by layer.
+        for path in indexed().flat_map(|layer| [ARCHIVE, INDEX].map(|name| layer.home.join(name))) {
+            let file = File::open(&path).step(|| format!("open {}", path.display()))?;
+            linux::file::begin_write_back(&file);
+        }
+        for layer in indexed() {
             [ARCHIVE, INDEX].iter().try_for_each(|name| sync(&layer.home.join(name)))?;
             sync(&layer.home)?;
         }
@@ -174,12 +187,15 @@ impl Store {
             other => other.step(|| "lock the image store".into())?,
         }
         let (layers, blobs) = records.write(reachable)?;
+        failpoint::hit("sweep-forgotten");
         let (merged, mounts) = self.used_mounts(records.read(), &layers)?;
         self.unmount_others(&mounts)?;
+        failpoint::hit("sweep-unmounted");
         let trash = unique(&self.root.join("tmp"));
         remove_others(&deep::directory(self), &merged, &trash)?;
         remove_others(&self.root.join("layers/sha256"), &layers, &trash)?;
         remove_others(&self.root.join("content/blobs/sha256"), &blobs, &trash)?;
+        failpoint::hit("sweep-moved");
         for entry in std::fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten() {
             if entry.file_name().as_encoded_bytes().starts_with(MARK.as_bytes()) {
                 let path = entry.path();

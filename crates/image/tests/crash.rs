@@ -13,6 +13,7 @@ use image::Store;
 
 const ROOT: &str = "IMAGE_TEST_ROOT";
 const ARCHIVE: &str = "IMAGE_TEST_ARCHIVE";
+const REMOVE: &str = "IMAGE_TEST_REMOVE";
 
 /// Not a test of its own: what the other tests run in a child process.
 #[test]
@@ -20,7 +21,13 @@ fn child() {
     let (Some(root), Some(archive)) = (std::env::var_os(ROOT), std::env::var_os(ARCHIVE)) else { return };
     let mut records = open(Path::new(&root));
     let mut file = std::fs::File::open(archive).unwrap();
-    let outcome = Store::new(Path::new(&root)).load(&mut records, &mut file, None);
+    let store = Store::new(Path::new(&root));
+    let mut outcome = store.load(&mut records, &mut file, None);
+    if std::env::var_os(REMOVE).is_some() {
+        outcome = store
+            .remove(&mut records, "a:b", false, |_, _| Ok::<_, image::Error>(image::Usage::default()))
+            .map(|_| vec!["removed".into()]);
+    }
     let text = match outcome {
         Ok(names) => format!("acknowledged {}\n", names.join(" ")),
         Err(error) => format!("refused {error} | {}\n", error.hint().unwrap_or("no hint")),
@@ -201,4 +208,98 @@ fn everybody_at_once() {
     let count = |place: &str| std::fs::read_dir(root.join(place)).into_iter().flatten().count();
     assert_eq!((count("layers/sha256"), count("content/blobs/sha256"), count("tmp")), (4, 3, 0));
     assert_whole(root);
+}
+
+/// Loads, and what a removal sweeps, killed at every step; what comes next finishes or undoes it.
+#[test]
+fn killed_at_every_step() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = two_layers(directory.path());
+    for name in image::FAILPOINTS {
+        let root = directory.path().join(name);
+        let removing = name.starts_with("sweep-");
+        let (killed, said) = run_until(&root, &archive, Some(name), removing);
+        assert!(killed, "{name} was not reached");
+        assert_whole(&root);
+        let mut records = open(&root);
+        let store = Store::new(&root);
+        if removing {
+            assert!(store.resolve(records.read(), "a:b").is_err(), "{name}: its removal was committed");
+        }
+        assert!(!said || store.resolve(records.read(), "a:b").is_ok(), "{name}: an acknowledged image is lost");
+        store.load(&mut records, &mut std::fs::File::open(&archive).unwrap(), None).unwrap();
+        assert_whole(&root);
+    }
+}
+
+fn two_layers(directory: &Path) -> std::path::PathBuf {
+    let archive = directory.join("archive.tar");
+    let layers = [many_files(Tar::new(), 300), many_files(Tar::new().file("x", b"x"), 300)];
+    std::fs::write(&archive, docker_archive(Some("a:b"), &layers)).unwrap();
+    archive
+}
+
+/// Loads in a child process (and removes again); whether it was killed, and whether it acknowledged the image.
+fn run_until(root: &Path, archive: &Path, failpoint: Option<&str>, removing: bool) -> (bool, bool) {
+    let mut command = child_command(root, archive);
+    command.envs(failpoint.map(|name| ("KISTE_FAILPOINT", name)));
+    command.envs(removing.then_some((REMOVE, "1")));
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(failpoint.is_some() || text.contains("acknowledged"), "{text}");
+    let killed = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9);
+    (killed, text.contains("acknowledged a:b"))
+}
+
+const PLACE: &str = "IMAGE_TEST_PLACE";
+
+/// Not a test of its own: what the next one runs in a mount namespace of its own. What the block device has when a
+/// process dies is all that a power loss would leave: a copy of it is mounted and looked at.
+#[test]
+fn power_loss_inside() {
+    let Some(place) = std::env::var_os(PLACE).map(std::path::PathBuf::from) else { return };
+    let archive = two_layers(&place);
+    let (disk, copy) = (place.join("disk"), place.join("copy"));
+    let failpoints = image::FAILPOINTS.iter().filter(|name| !name.starts_with("sweep-"));
+    for name in failpoints.map(|name| Some(*name)).chain([None]) {
+        let root = name.unwrap_or("complete");
+        let (_, said) = run_until(&disk.join(root), &archive, name, false);
+        run(
+            "cp",
+            &["--sparse=always", place.join("image").to_str().unwrap(), place.join("image.copy").to_str().unwrap()],
+        );
+        run("mount", &["-o", "loop", place.join("image.copy").to_str().unwrap(), copy.to_str().unwrap()]);
+        let root = copy.join(root);
+        assert_whole(&root);
+        let there = Store::new(&root).resolve(open(&root).read(), "a:b").is_ok();
+        assert!(there || (name.is_some() && !said), "{name:?}: an acknowledged image is lost");
+        run("umount", &[copy.to_str().unwrap()]);
+    }
+    std::io::stderr().write_all(b"went through\n").unwrap();
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn power_loss() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    std::fs::File::create(&image).unwrap().set_len(192 << 20).unwrap();
+    run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]);
+    std::fs::create_dir(directory.path().join("disk")).unwrap();
+    std::fs::create_dir(directory.path().join("copy")).unwrap();
+    // Nothing is written by itself: only what somebody waited for is on the device.
+    let script =
+        "mount -o loop,commit=600 \"$0/image\" \"$0/disk\" && exec \"$1\" --exact power_loss_inside --nocapture";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .args([directory.path(), &std::env::current_exe().unwrap()])
+        .env(PLACE, directory.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("went through"), "{} {text}", output.status);
 }

@@ -4,6 +4,7 @@
 pub mod bpf;
 pub mod clone;
 pub mod exec;
+pub mod failpoint;
 pub mod file;
 pub mod footprint;
 pub mod ids;

@@ -33,7 +33,7 @@ const MOST_PACKAGES: usize = 250;
 /// Checks every manifest, and the size of the lock file.
 pub(super) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for file in files.iter().filter(|file| file.ends_with("Cargo.toml") && file.parent() != Some(Path::new(""))) {
+    for file in files.iter().filter(|file| is_member(file)) {
         let content = fs::read_to_string(root.join(file)).map_err(|e| format!("read {}: {e}", file.display()))?;
         findings.extend(check_manifest(file, &content));
     }
@@ -44,6 +44,11 @@ pub(super) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<Finding>> {
         findings.push(Finding::new(Path::new("Cargo.lock"), 0, rule));
     }
     Ok(findings)
+}
+
+/// Whether this is the manifest of a crate of the workspace: the fuzz targets are a workspace of their own.
+fn is_member(file: &Path) -> bool {
+    file.ends_with("Cargo.toml") && file.parent() != Some(Path::new("")) && !file.starts_with("fuzz")
 }
 
 fn check_manifest(file: &Path, content: &str) -> Vec<Finding> {

@@ -106,6 +106,7 @@ static IMAGE: &[Entry] = &[
 ];
 
 static SYSTEM: &[Entry] = &[
+    Entry::of::<check::Args>(&["check"]),
     Entry::of::<df::Args>(&["df"]),
     Entry::of::<system_prune::Args>(&["prune"]),
     Entry::of::<events::Args>(&["events"]),

@@ -11,7 +11,7 @@ pub(crate) mod read;
 
 use std::path::Path;
 
-pub(crate) use options::{Driver, Options, Subject};
+pub(crate) use options::{Driver, Options, Subject, bytes};
 
 use crate::model::Map;
 use crate::verbs::Stream;

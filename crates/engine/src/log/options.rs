@@ -132,8 +132,12 @@ fn bad(key: &str, value: &str) -> Error {
     Error::invalid(format!("invalid value '{value}' for log opt '{key}'"))
 }
 
-/// `20m`, `1.5g`, `4096`: powers of 1024, as Docker reads them (go-units `RAMInBytes`).
 fn size(key: &str, value: &str) -> Result<u64> {
+    bytes(value).ok_or_else(|| bad(key, value))
+}
+
+/// `20m`, `1.5g`, `4096`: powers of 1024, as Docker reads them (go-units `RAMInBytes`).
+pub(crate) fn bytes(value: &str) -> Option<u64> {
     let lower = value.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor: u64 = match lower[digits.len()..].trim_end_matches('b').trim_end_matches('i') {
@@ -142,11 +146,11 @@ fn size(key: &str, value: &str) -> Result<u64> {
         "m" => 1 << 20,
         "g" => 1 << 30,
         "t" => 1 << 40,
-        _ => return Err(bad(key, value)),
+        _ => return None,
     };
-    let number: f64 = digits.trim().parse().map_err(|_| bad(key, value))?;
+    let number: f64 = digits.trim().parse().ok()?;
     let bytes = number * factor as f64;
-    if (1.0..1e15).contains(&bytes) { Ok(bytes as u64) } else { Err(bad(key, value)) }
+    (1.0..1e15).contains(&bytes).then_some(bytes as u64)
 }
 
 fn boolean(value: &str) -> Option<bool> {

@@ -129,11 +129,7 @@ fn check_not_implemented(request: &CreateRequest) -> Result<()> {
         "requests for devices by kind (--gpus, --device VENDOR/CLASS=NAME) are not available",
         "name the device nodes with --device",
     )?;
-    refuse(
-        !host.storage_opt.is_empty(),
-        "storage options (--storage-opt) are not available: the writable layer has no quota",
-        "limit the file system that holds the root directory",
-    )?;
+    crate::disk::size(&host.storage_opt)?;
     let foreign = !matches!(host.isolation.as_str(), "" | "default");
     refuse(
         foreign,

@@ -92,7 +92,7 @@ impl Engine {
     }
 
     fn rootfs(&self, container: &Container, image: &Image) -> Result<Rootfs> {
-        let directory = self.paths().container(&container.id);
+        let directory = self.writable_home(container)?;
         let hidden = image.directory.as_ref().map(|base| self.hidden(base)).unwrap_or_default();
         Ok(Rootfs::Overlay {
             lower: self.images().mount(image)?,

@@ -16,7 +16,9 @@ use crate::spec::{security, userns};
 use crate::status::RunLock;
 use crate::table::{Container, Intent, MountRecord};
 use crate::volume_table::{self, VolumeRow};
-use crate::{Context as _, Engine, Error, Result, clock, copy_up, events, failpoint, ids, networking, spec, table};
+use crate::{
+    Context as _, Engine, Error, Result, clock, copy_up, disk, events, failpoint, ids, networking, spec, table,
+};
 
 /// How often a made-up name is replaced before giving up.
 const NAME_ATTEMPTS: u32 = 100;
@@ -153,7 +155,10 @@ impl Engine {
         self.copy_up(container, image, resolved)?;
         let directory = self.paths().container(&container.id);
         made.directory(&directory, 0o700)?;
-        make_writable_layer(&directory, self.images().mount(image)?.first())?;
+        if let Some(size) = disk::size(&container.host.storage_opt)? {
+            disk::make(&directory, size)?;
+        }
+        make_writable_layer(&self.writable_home(container)?, self.images().mount(image)?.first())?;
         self.write_files(container, &directory)
     }
 

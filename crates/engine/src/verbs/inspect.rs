@@ -68,7 +68,7 @@ impl Engine {
             "NetworkSettings": self.network_settings(&view)?,
         });
         if size {
-            let changed = tree::size(&self.paths().container(&container.id).join("upper"));
+            let changed = tree::size(&self.writable_home(container)?.join("upper"));
             let image = self.image_of(container).map_or(0, |image| image.size);
             document["SizeRw"] = json!(changed);
             document["SizeRootFs"] = json!(changed + image);
@@ -86,7 +86,7 @@ impl Engine {
 
     fn graph_driver(&self, view: &View) -> Value {
         let container = &view.container;
-        let directory = self.paths().container(&container.id);
+        let directory = self.writable_home(container).unwrap_or_else(|_| self.paths().container(&container.id));
         // An image that is gone is no reason not to show the rest.
         let layers = self.image_of(container).map(|image| self.images().directories(&image)).unwrap_or_default();
         let lower: Vec<String> = layers.iter().map(|layer| layer.display().to_string()).collect();

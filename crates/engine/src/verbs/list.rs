@@ -153,7 +153,7 @@ impl Engine {
 
     /// Bytes that a container has changed, and bytes of its whole tree.
     fn sizes(&self, view: &View, known: &mut BTreeMap<String, u64>) -> (u64, u64) {
-        let changed = tree::size(&self.paths().container(&view.container.id).join("upper"));
+        let changed = self.writable_home(&view.container).map_or(0, |home| tree::size(&home.join("upper")));
         let image = known.entry(view.container.image_id.clone()).or_insert_with(|| {
             // An image that is gone or the host's own tree has no size on record.
             self.image_of(&view.container).map_or(0, |image| image.size)

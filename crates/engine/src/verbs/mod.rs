@@ -2,6 +2,7 @@
 //! unambiguous prefix of an id.
 
 mod archive;
+mod check;
 mod commit;
 mod cp;
 mod create;
@@ -34,6 +35,7 @@ mod volumes;
 mod wait;
 
 pub use archive::{ExtractOptions, PathArchive, PathStat};
+pub use check::StoreProblem;
 pub use commit::CommitRequest;
 pub use cp::CopyOptions;
 pub use derive::{Document, WriteLayer};

@@ -88,7 +88,7 @@ impl Engine {
             if !wanted {
                 continue;
             }
-            let bytes = tree::size(&self.paths().container(&container.id).join("upper"));
+            let bytes = tree::size(&self.writable_home(&container)?.join("upper"));
             let Some(_lock) = RunLock::try_take(self.paths(), &container.id)? else { continue };
             match self.remove_locked(&container.id, false) {
                 Ok(()) => {

@@ -7,9 +7,11 @@ mod directory;
 mod format;
 mod merge;
 mod tree;
+mod verify;
 mod write;
 
 pub(crate) use build::build;
 pub(crate) use merge::merge;
 pub(crate) use tree::Tree;
+pub(crate) use verify::verify;
 pub(crate) use write::write;

@@ -84,7 +84,7 @@ pub(super) fn read(engine: &Engine, container: &Container) -> Result<Files> {
     let image = engine.read(|connection| Ok(engine.images().resolve(connection, name).ok()))?;
     let host = image.as_ref().is_some_and(|image| image.directory.is_some());
     let layers = image.map(|image| engine.images().mount(&image)).transpose()?.unwrap_or_default();
-    let upper = engine.paths().container(&container.id).join("upper");
+    let upper = engine.writable_home(container)?.join("upper");
     let mut files = Files { writable: upper.display().to_string(), ..Files::default() };
     files.layers = layers
         .iter()
