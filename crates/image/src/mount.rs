@@ -67,10 +67,11 @@ impl Store {
 
     /// Name and place of the index over all of these layers, if they are to have one.
     pub(crate) fn deep_index(&self, layers: &[Digest]) -> Option<(Digest, PathBuf)> {
-        let wanted = layers.len() > limits::STACKED && layers.iter().all(|layer| self.is_indexed(layer));
-        let chain = chain_ids(layers).pop().filter(|_| wanted)?;
+        let chain = chain_ids(layers).pop().filter(|_| layers.len() > limits::STACKED)?;
+        // On the way of every start: what is mounted needs no look at each layer.
+        let wanted = is_mounted(&self.mounts.join(chain.hex())) || layers.iter().all(|layer| self.is_indexed(layer));
         let path = deep::path(self, &chain);
-        Some((chain, path))
+        wanted.then_some((chain, path))
     }
 
     fn parts(&self, image: &Image) -> Vec<Part> {
