@@ -166,3 +166,26 @@ fn the_document_of_an_image() {
     assert!(table.starts_with("REPOSITORY   TAG       IMAGE ID       CREATED"), "{table}");
     let _: Value = serde_json::from_str(&env.ok(&["images", "--format", "json"])).unwrap();
 }
+
+#[test]
+fn an_archive_from_the_web() {
+    let env = Env::new();
+    let layer = Layer::new().file("text", 0o644, b"from the web").finish();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/root.tar", listener.local_addr().unwrap());
+    let served = layer.clone();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for status in ["200 OK", "404 Not Found"] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", served.len());
+            stream.write_all(&[head.as_bytes(), &served].concat()).unwrap();
+        }
+    });
+    let printed = env.ok(&["import", &url, "web:1"]);
+    assert!(printed.starts_with(&format!("Downloading from {url}\nsha256:")), "{printed}");
+    assert_eq!(env.ok(&["inspect", "-f", "{{.Comment}}", "web:1"]), format!("Imported from {url}"));
+    env.kiste(&["import", &url, "web:2"]).fails(1, &["404"]);
+    assert_eq!(env.ok(&["images", "-q"]).lines().count(), 1);
+}

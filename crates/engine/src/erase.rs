@@ -9,7 +9,7 @@ use records::Durability;
 
 use crate::model::Map;
 use crate::news::{self, News};
-use crate::table::{self, Container, Intent};
+use crate::table::{self, Container};
 use crate::{Context, Engine, Result, clock, events, failpoint, tree, volume_table};
 
 impl Engine {
@@ -26,8 +26,9 @@ impl Engine {
         let container = self.read(|connection| table::find(connection, id))?;
         let lasting = !container.host.auto_remove;
         // One that is removed by its own `--rm` still says `running`, which leads here again after an interruption.
+        let volumes = volumes || self.read(|connection| table::removes_volumes(connection, id))?;
         if lasting {
-            self.write(Durability::Process, |transaction| table::set_state(transaction, id, Intent::Removing))?;
+            self.write(Durability::Process, |transaction| table::set_removing(transaction, id, volumes))?;
         }
         failpoint::hit("remove-marked");
         self.remove_run(id);

@@ -345,9 +345,18 @@ pub(crate) fn set_error(transaction: &Transaction<'_>, id: &str, exit_code: i64,
     update(transaction, id, sql, &[&id, &exit_code, &error])
 }
 
-/// Records what is asked of the container.
-pub(crate) fn set_state(transaction: &Transaction<'_>, id: &str, state: Intent) -> Result<()> {
-    update(transaction, id, "UPDATE container SET state = ?2 WHERE id = ?1", &[&id, &state.as_str()])
+/// Records that a removal begins, and whether anonymous volumes go too: whoever finishes it must know.
+pub(crate) fn set_removing(transaction: &Transaction<'_>, id: &str, volumes: bool) -> Result<()> {
+    // The column says of every container whether its anonymous volumes go with it.
+    let sql = "UPDATE container SET state = 'removing', auto_remove = max(auto_remove, ?2) WHERE id = ?1";
+    update(transaction, id, sql, &[&id, &volumes])
+}
+
+/// Whether a removal that has begun takes anonymous volumes too.
+pub(crate) fn removes_volumes(connection: &Connection, id: &str) -> Result<bool> {
+    let mut query = connection
+        .prepare_cached("SELECT 1 FROM container WHERE id = ?1 AND state = 'removing' AND auto_remove = 1")?;
+    Ok(query.exists([id])?)
 }
 
 /// Records a new name, which must be free.

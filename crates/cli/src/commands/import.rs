@@ -28,15 +28,15 @@ pub(crate) struct Args {
 }
 
 impl Verb for Args {
-    const SYNOPSIS: &'static str = "[OPTIONS] file|- [REPOSITORY[:TAG]]";
+    const SYNOPSIS: &'static str = "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]";
     const ABOUT: &'static str = "Import the contents from a tarball to create a filesystem image";
 
     fn run(self, context: &Context) -> Result<u8> {
-        let mut input = open(&self.source)?;
+        let mut input = open(context, &self.source)?;
         let request = ImportRequest {
             reference: self.reference,
             changes: self.change,
-            message: self.message.unwrap_or_default(),
+            message: self.message.unwrap_or_else(|| format!("Imported from {}", self.source)),
             platform: platform(self.platform),
         };
         let id = context.engine.import(&mut input, &request)?;
@@ -44,13 +44,13 @@ impl Verb for Args {
     }
 }
 
-fn open(source: &str) -> Result<Box<dyn Read>> {
+fn open(context: &Context, source: &str) -> Result<Box<dyn Read>> {
     if source == "-" {
         return Ok(Box::new(io::stdin()));
     }
     if source.starts_with("http://") || source.starts_with("https://") {
-        let failure = Failure::new(format!("{source}: import does not download"));
-        return Err(failure.hinted(format!("curl -fL {source} | kiste import -")));
+        context.print(&format!("Downloading from {source}\n"))?;
+        return Ok(context.engine.download(source, &context.access())?);
     }
     match File::open(source) {
         Ok(file) => Ok(Box::new(file)),

@@ -19,6 +19,11 @@ impl Teller {
         Teller { paths: paths.clone(), id, name, image, labels: plan.labels.clone() }
     }
 
+    /// The container has another name now.
+    pub(super) fn renamed(&mut self, name: String) {
+        self.name = name;
+    }
+
     /// Appends an event. The container matters more than its history: a full disk is not its problem.
     pub(super) fn tell(&self, action: &str, more: &[(&str, String)]) {
         let event = events::container_event(&self.id, &self.name, &self.image, &self.labels, action, more);

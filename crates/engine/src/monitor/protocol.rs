@@ -65,6 +65,8 @@ pub(crate) enum Request {
     Wait { next: bool },
     /// From now on this happens at the end.
     UpdateRestart(RestartPolicy),
+    /// The container has another name now.
+    Renamed { name: String },
 }
 
 /// What the monitor answers.

@@ -47,6 +47,10 @@ impl Monitor {
             Request::Pause => self.freeze(true),
             Request::Unpause => self.freeze(false),
             Request::Wait { next } => return self.wait_for(id, if next { Waiting::Exit } else { Waiting::End }),
+            Request::Renamed { name } => {
+                self.teller.renamed(name);
+                Ok(())
+            }
             Request::UpdateRestart(policy) => {
                 self.settings.restart = policy;
                 Ok(())

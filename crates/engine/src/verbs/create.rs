@@ -10,6 +10,7 @@ use image::store::Image;
 use records::Durability;
 
 use crate::model::{Config, CreateRequest, Created, EndpointSettings, HostConfig};
+use crate::monitor::protocol::Request;
 use crate::request::mounts::{Lookup, Resolved};
 use crate::request::{defaults, files, limits, merge, mounts, names, network, platform, validate};
 use crate::spec::{security, userns};
@@ -215,6 +216,24 @@ impl Engine {
         events::append(self.paths(), &events::container_event(id, name, image, &config.labels, action, more))
     }
 
+    /// Tells the container's monitor, and whoever may adopt its process, of its name. An older monitor does not know such
+    /// news and goes on with the old name.
+    fn rename_run(&self, container: &Container) {
+        if container.state != Intent::Running {
+            return;
+        }
+        let path = self.paths().container_state(&container.id).join("plan.json");
+        if let Ok(mut plan) = super::read_plan(self.paths(), &container.id) {
+            plan.name.clone_from(&container.name);
+            let new = path.with_extension("json.new");
+            if let Ok(json) = serde_json::to_vec(&plan) {
+                // Without it only the events after an adoption have the old name.
+                drop(crate::status::write_private(&new, &json).and_then(|()| fs::rename(&new, &path)));
+            }
+        }
+        drop(self.ask(container, &Request::Renamed { name: container.name.clone() }));
+    }
+
     /// Gives the container another name.
     pub fn rename(&self, name: &str, new_name: &str) -> Result<()> {
         let wanted = names::container_name(new_name).map_err(|error| Error {
@@ -230,6 +249,7 @@ impl Engine {
             let old = std::mem::replace(&mut container.name, wanted.to_owned());
             Ok((container, old))
         })?;
+        self.rename_run(&container);
         self.container_event(&container, "rename", &[("oldName", format!("/{old}"))])
     }
 }

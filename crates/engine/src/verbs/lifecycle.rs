@@ -1,7 +1,9 @@
 //! The verbs that end or freeze a running container, each by way of its monitor.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::monitor::protocol::{self, Answer, Request};
 use crate::request::signal;
@@ -11,6 +13,7 @@ use crate::verbs::start::not_running;
 use crate::{Engine, Error, ErrorKind, Result, status};
 
 const SIGKILL: i32 = 9;
+const SIGCONT: i32 = 18;
 /// How many monitors may die over one request before it is given up.
 const MONITORS: usize = 3;
 
@@ -75,7 +78,7 @@ impl Engine {
     pub(crate) fn ask(&self, container: &Container, request: &Request) -> Result<Option<()>> {
         for _ in 0..MONITORS {
             let Some(socket) = self.connect_or_settle(container)? else { return Ok(None) };
-            match exchange(&socket, request)? {
+            match self.exchange(&container.id, &socket, request)? {
                 Some(Answer::Failed(error)) => return Err(error),
                 Some(_) => return Ok(Some(())),
                 None => {}
@@ -86,6 +89,30 @@ impl Engine {
             container.name
         ))
         .hinted("see the kernel's log (dmesg): it may have been killed for want of memory"))
+    }
+
+    /// Sends a request and waits for its answer; none if the monitor died. One that somebody has stopped (SIGSTOP) is
+    /// made to go on, and if that is of no use replaced.
+    fn exchange(&self, id: &str, socket: &OwnedFd, request: &Request) -> Result<Option<Answer>> {
+        if protocol::send(socket, request, &[]).is_err() {
+            return Ok(None);
+        }
+        let mut tried = false;
+        while !is_readable(socket) {
+            let monitor = status::read(self.paths(), id).map_or(0, |run| run.monitor_pid);
+            if !is_stopped(monitor, id) {
+                continue;
+            }
+            let signal = if tried { SIGKILL } else { SIGCONT };
+            let pidfd = rustix::process::Pid::from_raw(monitor)
+                .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+            if let Some(pidfd) = pidfd.filter(|_| is_stopped(monitor, id)) {
+                drop(linux::pidfd::send_signal(pidfd.as_fd(), signal));
+                self.note(format!("the monitor of {id:.12} was stopped by a signal; it was made to go on"));
+            }
+            tried = true;
+        }
+        Ok(protocol::answer(socket)?.map(|(answer, _)| answer))
     }
 
     /// A connection to the container's monitor (a new one if the old one is dead); none if the container does not run.
@@ -109,10 +136,19 @@ impl Engine {
     }
 }
 
-/// Sends a request and waits for its answer; none if the monitor died.
-fn exchange(socket: &OwnedFd, request: &Request) -> Result<Option<Answer>> {
-    if protocol::send(socket, request, &[]).is_err() {
-        return Ok(None);
-    }
-    Ok(protocol::answer(socket)?.map(|(answer, _)| answer))
+/// Whether a process is the monitor of that container, and stopped.
+fn is_stopped(pid: i32, id: &str) -> bool {
+    let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let (stat, line) = (read("stat"), read("cmdline"));
+    let state = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
+    pid > 0 && state == Some(&b'T') && line.windows(id.len()).any(|word| word == id.as_bytes())
+}
+
+/// How long an answer may take before it is looked whether the monitor can give one.
+const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Waits until there is something to read; whether there is.
+fn is_readable(socket: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    poll(&mut fds, Some(&PATIENCE)) != Ok(0)
 }

@@ -38,6 +38,11 @@ impl Engine {
         Ok(image::log_in(access, host)?)
     }
 
+    /// Begins to download what a URL names, for `import`.
+    pub fn download(&self, url: &str, access: &Access) -> Result<Box<dyn std::io::Read + Send>> {
+        Ok(Box::new(image::download(access, url)?))
+    }
+
     /// Searches a registry, Docker Hub by default, for images.
     pub fn search(&self, term: &str, limit: usize, access: &Access) -> Result<Vec<SearchResult>> {
         Ok(image::search(access, term, limit)?)

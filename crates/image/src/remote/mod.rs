@@ -8,6 +8,7 @@ mod challenge;
 mod conf;
 mod credentials;
 mod dns;
+mod download;
 mod endpoint;
 mod helper;
 mod http;
@@ -21,6 +22,7 @@ mod url;
 
 pub use access::Access;
 pub use credentials::{Credentials, Kept, Keyring};
+pub use download::download;
 pub use login::{Found, log_in, search};
 
 pub(crate) use access::Settings;
