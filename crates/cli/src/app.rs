@@ -86,6 +86,7 @@ fn run(context: &Context, path: &str, entry: &Entry, matches: &ArgMatches) -> Re
     });
     let begin = std::time::Instant::now();
     let outcome = (entry.run)(matches, context);
+    context.engine.leave_networks();
     context.engine.notices().iter().for_each(|notice| context.warn(notice));
     context.debug(|| format!("{path}: {:.1} ms", begin.elapsed().as_secs_f64() * 1000.0));
     outcome

@@ -10,11 +10,12 @@ use network::{Attachment, Network, networks, table as network_table};
 use records::rusqlite::Transaction;
 
 use crate::model::{Config, EndpointSettings, HostConfig};
+use crate::plan::Questions;
 use crate::request::network::{self as request, has_endpoints};
 use crate::request::{files, names};
 use crate::table::{self, Container, json};
 use crate::verbs::read_plan;
-use crate::{Context as _, Engine, Error, Result, clock, status};
+use crate::{Context as _, Engine, Error, Result, clock, naming, status, user_network};
 
 /// A network of a container with what is asked of it.
 pub(crate) type Place = (Network, EndpointSettings);
@@ -147,9 +148,35 @@ impl Engine {
         fs::write(&path, text).step(|| format!("write {}", path.display()))
     }
 
+    /// What the name server of a container that is about to run knows, if it has one; `/etc/resolv.conf` says so.
+    pub(crate) fn name_server(
+        &self,
+        container: &Container,
+        attachment: Option<&Attachment>,
+    ) -> Result<Option<Questions>> {
+        let host = &container.host;
+        let of_host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let questions = naming::questions(host, attachment, &of_host);
+        if attachment.is_some() {
+            let path = self.paths().container(&container.id).join("resolv.conf");
+            let text = match questions {
+                Some(_) => files::own_resolv_conf(host, &of_host),
+                None => files::resolv_conf(host, &of_host),
+            };
+            fs::write(&path, text).step(|| format!("write {}", path.display()))?;
+        }
+        Ok(questions)
+    }
+
+    /// The end of a command that has changed networks: without root, theirs go with the last that uses them.
+    pub fn leave_networks(&self) {
+        user_network::leave(self.paths());
+    }
+
     /// Makes the firewall anew from what is on record: every network that has its bridge, and the ports of every container
     /// that runs.
     pub(crate) fn rebuild_firewall(&self) -> Result<()> {
+        user_network::enter(self.paths(), false)?;
         network::connect::rebuild(&self.paths().state, || {
             let (table, networks, active) = self.read(|connection| {
                 let table = network::firewall::table(connection);
@@ -164,6 +191,10 @@ impl Engine {
     pub(crate) fn disconnect(&self, id: &str) {
         let Ok(plan) = read_plan(self.paths(), id) else { return };
         if let Some(attachment) = plan.network {
+            naming::withdraw(&self.paths().state, &attachment, &plan.id, &plan.name);
+            if user_network::enter(self.paths(), false).is_err() {
+                return;
+            }
             // What stays leads nowhere, and is replaced by whoever publishes the port next.
             drop(network::connect::disconnect(&attachment, &self.paths().state));
         }

@@ -28,6 +28,9 @@ pub struct Plan {
     /// Its networks and published ports, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<network::Attachment>,
+    /// What its name server knows, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions: Option<Questions>,
     /// The root file system.
     pub rootfs: Rootfs,
     /// The seccomp filter.
@@ -54,6 +57,17 @@ pub struct Plan {
     pub stop_signal: i32,
     /// Seconds before `stop` kills; negative waits for ever.
     pub stop_timeout: i64,
+}
+
+/// What a container's name server knows beside the names in its networks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Questions {
+    /// Servers that are asked about everything else; none: the host's.
+    pub servers: Vec<String>,
+    /// The user has set `ndots`.
+    pub ndots: bool,
+    /// Names for this container only: (alias, name).
+    pub links: Vec<(String, String)>,
 }
 
 /// How the root file system is made.

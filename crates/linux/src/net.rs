@@ -43,3 +43,13 @@ pub fn drop_all(socket: impl std::os::fd::AsFd) -> io::Result<()> {
         unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, size) };
     check(result.into()).map(drop)
 }
+
+/// Takes such a filter away again.
+pub fn accept_all(socket: impl std::os::fd::AsFd) -> io::Result<()> {
+    let ignored: libc::c_int = 0;
+    let (value, size) = ((&raw const ignored).cast(), size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: SO_DETACH_FILTER wants an int of `size` bytes, which it does not look at.
+    let result =
+        unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_DETACH_FILTER, value, size) };
+    check(result.into()).map(drop)
+}

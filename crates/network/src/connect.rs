@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::dns::Sockets;
 use crate::error::{Context as _, Result};
 use crate::firewall;
 use crate::link::attach::{self, Inside};
@@ -21,18 +22,23 @@ pub struct Connected {
     pub reserved: Vec<Reserved>,
     /// Its network namespace.
     pub namespace: OwnedFd,
+    /// Where its questions for names arrive, if it has a name server.
+    pub questions: Option<Sockets>,
     /// Whether the firewall's table has to be made before anything can be published: see [`firewall::install`].
     pub unprotected: bool,
 }
 
 /// Connects the process `pid`, which has a network namespace of its own. `state` is where the lock lies.
-pub fn connect(attachment: &Attachment, pid: i32, state: &Path) -> Result<Connected> {
+///
+/// `names`: it has a name server.
+pub fn connect(attachment: &Attachment, pid: i32, state: &Path, names: bool) -> Result<Connected> {
     // A port that somebody else has is an error before anything is made.
     let reserved = reserve::all(attachment)?;
     let namespace = attach::namespace(pid)?;
     let made = attach::outside(&attachment.endpoints, namespace.as_fd())?;
     let inside = Inside::enter(namespace.as_fd())?;
     attach::inside(&attachment.endpoints)?;
+    let questions = names.then(name_server).transpose()?;
     drop(inside);
     let unprotected = if made || !attachment.ports.is_empty() {
         let _lock = lock(state, FlockOperation::LockShared)?;
@@ -40,7 +46,7 @@ pub fn connect(attachment: &Attachment, pid: i32, state: &Path) -> Result<Connec
     } else {
         false
     };
-    Ok(Connected { reserved, namespace, unprotected })
+    Ok(Connected { reserved, namespace, questions, unprotected })
 }
 
 /// How often ports are tried that a dying process may still hold, every two milliseconds.
@@ -48,7 +54,7 @@ const CLOSING: usize = 50;
 
 /// Takes over a container that is connected already, for a monitor that follows another one. Ports that meanwhile somebody
 /// else holds are led to the container all the same.
-pub fn resume(attachment: &Attachment, pid: i32) -> Result<Connected> {
+pub fn resume(attachment: &Attachment, pid: i32, names: bool) -> Result<Connected> {
     // The descriptors of the monitor that was killed are closed one after another: its lock may go before its ports.
     let mut held = reserve::all(attachment);
     for _ in 0..CLOSING {
@@ -59,7 +65,19 @@ pub fn resume(attachment: &Attachment, pid: i32) -> Result<Connected> {
         held = reserve::all(attachment);
     }
     let reserved = held.unwrap_or_default();
-    Ok(Connected { reserved, namespace: attach::namespace(pid)?, unprotected: false })
+    let namespace = attach::namespace(pid)?;
+    let inside = Inside::enter(namespace.as_fd())?;
+    let questions = names.then(name_server).transpose()?;
+    drop(inside);
+    Ok(Connected { reserved, namespace, questions, unprotected: false })
+}
+
+/// The sockets of a name server in the container's namespace, which the caller has entered.
+fn name_server() -> Result<Sockets> {
+    let step = || "open the name server's sockets".to_owned();
+    let sockets = Sockets::open().step(step)?;
+    firewall::redirect_questions(sockets.port().step(step)?)?;
+    Ok(sockets)
 }
 
 /// Takes the published ports of a container away that has ended. To be called before its records say that they are free.

@@ -72,6 +72,25 @@ pub fn resolv_conf(host: &str, wanted: &Resolver<'_>, own_network: bool) -> Stri
     text
 }
 
+/// Whether a host has name servers, and none that a container in a network of its own can reach.
+pub fn only_loopback(host: &str) -> bool {
+    let servers = HostFile::read(host).servers;
+    !servers.is_empty() && servers.into_iter().all(is_loopback)
+}
+
+/// `/etc/resolv.conf` of a container with a name server of its own, which knows all others.
+pub fn own_resolv_conf(host: &str, wanted: &Resolver<'_>) -> String {
+    let server = [crate::dns::ADDRESS.to_string()];
+    let text = resolv_conf(host, &Resolver { servers: &server, ..wanted.clone() }, false);
+    // Docker's: every name is asked for as it stands first, because containers' names have no dots.
+    let options = text.lines().find(|line| line.starts_with("options "));
+    match options {
+        Some(line) if line.contains(" ndots:") => text,
+        Some(line) => text.replace(line, &format!("{line} ndots:0")),
+        None => text + "options ndots:0\n",
+    }
+}
+
 /// The parts of a resolv.conf(5) that containers take over. As there, the last `search` line counts.
 #[derive(Default)]
 struct HostFile<'a> {
@@ -130,6 +149,17 @@ mod tests {
     fn without_a_server_docker_s_stand_in() {
         assert_eq!(resolv_conf("", &Resolver::default(), true), "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
         assert_eq!(resolv_conf("", &Resolver::default(), false), "");
+    }
+
+    #[test]
+    fn with_a_name_server_of_its_own() {
+        let own = own_resolv_conf(HOST, &Resolver::default());
+        assert_eq!(own, "nameserver 127.0.0.11\nsearch a.example b.example\noptions ndots:2\n");
+        assert_eq!(
+            own_resolv_conf("nameserver 1.1.1.1\n", &Resolver::default()),
+            "nameserver 127.0.0.11\noptions ndots:0\n"
+        );
+        assert!(only_loopback("nameserver 127.0.0.53\n") && !only_loopback(HOST) && !only_loopback(""));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) mod protocol;
 mod requests;
 mod restart;
 pub(crate) mod run;
+mod services;
 mod shield;
 mod stream;
 
@@ -39,6 +40,7 @@ use poll::{Poll, Token};
 use protocol::{Answer, Received, Request, Streams};
 use restart::Backoff;
 use run::Run;
+use services::Services;
 use stream::{Feed, read_some};
 
 /// Bytes read from the container at a time.
@@ -110,9 +112,11 @@ pub fn main(paths: &Paths, id: &str) -> i32 {
         Ok((mut monitor, attach)) => {
             let served = monitor.welcome(control, attach).and_then(|()| monitor.serve());
             monitor.clean_up();
+            crate::user_network::leave(paths);
             i32::from(served.is_err())
         }
         Err(error) => {
+            crate::user_network::leave(paths);
             let _ = protocol::send(&control, &Answer::Failed(error), &[]);
             1
         }
@@ -243,7 +247,7 @@ impl Monitor {
     fn adopt(&mut self, plan: &Plan) -> Result<()> {
         let found =
             status::read(&self.paths, &self.id).ok_or_else(|| Error::internal("the container's status is gone"))?;
-        let (run, streams) = run::adopt(plan, &found)?;
+        let (run, streams) = run::adopt(&self.paths, plan, &found)?;
         self.take_over(run, streams)?;
         shield::raise();
         self.status = RunStatus { monitor_pid: std::process::id() as i32, ..found };
@@ -261,6 +265,7 @@ impl Monitor {
                 self.poll.watch_input(output, Token::Output(index))?;
             }
         }
+        run.services.watch(&self.poll)?;
         (self.run, self.streams, self.feed) = (Some(run), streams, Feed::default());
         Ok(())
     }
@@ -286,6 +291,7 @@ impl Monitor {
             if happened.is_empty() && deadline.is_none_or(|at| at > quiet()) {
                 // Nothing is going on: sleep small.
                 self.buffer = Vec::new();
+                self.with_services(Services::rest);
                 self.poll.sleep_small(deadline);
                 happened = self.poll.wait(deadline)?;
                 self.buffer = vec![0; CHUNK];
@@ -306,6 +312,8 @@ impl Monitor {
     fn handle(&mut self, token: Token) {
         match token {
             Token::Process => self.process_ended(),
+            Token::Names => self.with_services(Services::answer),
+            Token::Proxy => self.with_services(Services::forward),
             Token::Listener => drop(self.clients.accept(&self.poll, &self.listener)),
             Token::Signal => self.signalled(),
             Token::Output(0) => self.output(Stream::Stdout),
@@ -321,11 +329,19 @@ impl Monitor {
 
     fn next_deadline(&self) -> Option<Instant> {
         let probe = self.run.as_ref().and(self.health.as_ref()).and_then(|health| health.deadline());
-        [self.kill_at, self.restart_at, probe].into_iter().flatten().min()
+        let services = self.run.as_ref().and_then(|run| run.services.deadline());
+        [self.kill_at, self.restart_at, probe, services].into_iter().flatten().min()
+    }
+
+    fn with_services(&mut self, work: impl FnOnce(&mut Services)) {
+        if let Some(run) = &mut self.run {
+            work(&mut run.services);
+        }
     }
 
     fn check_deadlines(&mut self) {
         let now = Instant::now();
+        self.with_services(|services| services.due(now));
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = None;
             self.force();

@@ -3,11 +3,13 @@
 
 use std::cell::{Cell, RefCell};
 
+use network::Attachment;
 use network::connect::{self, Connected};
 
+use super::services::Services;
 use crate::networking::external;
 use crate::plan::Plan;
-use crate::{Engine, Error, Paths};
+use crate::{Engine, Error, Paths, naming, user_network};
 
 /// A connection that is about to be made. The sandbox knows nothing of networks and their errors: what comes of it is
 /// kept here.
@@ -26,7 +28,10 @@ impl<'a> Connecting<'a> {
     /// Connects the process.
     pub(super) fn connect(&self, pid: i32) -> Result<(), String> {
         let Some(attachment) = &self.plan.network else { return Ok(()) };
-        let connected = connect::connect(attachment, pid, &self.paths.state).map_err(|error| self.explained(error));
+        let connected = self.reach(attachment).and_then(|()| {
+            let names = self.plan.questions.is_some();
+            connect::connect(attachment, pid, &self.paths.state, names).map_err(|error| self.explained(error))
+        });
         let connected = connected.and_then(|connected| {
             if connected.unprotected {
                 // The first network since boot, or somebody has flushed all rules.
@@ -36,6 +41,7 @@ impl<'a> Connecting<'a> {
         });
         match connected {
             Ok(connected) => {
+                naming::announce(&self.paths.state, attachment, &self.plan.id, &self.plan.name);
                 self.connected.set(Some(connected));
                 Ok(())
             }
@@ -45,6 +51,12 @@ impl<'a> Connecting<'a> {
                 Err(text)
             }
         }
+    }
+
+    /// Without root: holds the host's ports, then goes where the user's networks are.
+    fn reach(&self, attachment: &Attachment) -> Result<(), Error> {
+        user_network::hold_ports(attachment).map_err(|error| self.explained(error))?;
+        user_network::enter(self.paths, true)
     }
 
     /// Docker's words around an error.
@@ -65,8 +77,22 @@ impl<'a> Connecting<'a> {
         self.failure.borrow_mut().take().filter(|failure| failure.message == said)
     }
 
-    /// The connection, once.
-    pub(super) fn connected(&self) -> Option<Connected> {
-        self.connected.take()
+    /// The connection, once, and the services that it comes with.
+    pub(super) fn connected(&self, paths: &Paths, plan: &Plan) -> Result<(Option<Connected>, Services), Error> {
+        serve(paths, plan, self.connected.take())
     }
+}
+
+fn serve(paths: &Paths, plan: &Plan, connected: Option<Connected>) -> Result<(Option<Connected>, Services), Error> {
+    let Some(mut connected) = connected else { return Ok((None, Services::default())) };
+    let services = Services::begin(paths, plan, &mut connected, user_network::held_ports())?;
+    Ok((Some(connected), services))
+}
+
+/// Takes the network of a container over whose monitor has died.
+pub(super) fn resume(paths: &Paths, plan: &Plan, pid: i32) -> Result<(Option<Connected>, Services), Error> {
+    let Some(attachment) = &plan.network else { return Ok((None, Services::default())) };
+    user_network::hold_ports(attachment)?;
+    user_network::enter(paths, true)?;
+    serve(paths, plan, Some(connect::resume(attachment, pid, plan.questions.is_some())?))
 }

@@ -34,6 +34,10 @@ pub(crate) enum Token {
     ClientStdout(u32),
     /// A client reads its standard error again.
     ClientStderr(u32),
+    /// The container asks for names.
+    Names,
+    /// Something passes through a published port.
+    Proxy,
 }
 
 impl Token {
@@ -50,6 +54,8 @@ impl Token {
             Token::ClientInput(id) => (8, id),
             Token::ClientStdout(id) => (9, id),
             Token::ClientStderr(id) => (10, id),
+            Token::Names => (11, 0),
+            Token::Proxy => (12, 0),
         };
         (kind << 32) | u64::from(number)
     }
@@ -67,7 +73,9 @@ impl Token {
             7 => Token::Client(number),
             8 => Token::ClientInput(number),
             9 => Token::ClientStdout(number),
-            _ => Token::ClientStderr(number),
+            10 => Token::ClientStderr(number),
+            11 => Token::Names,
+            _ => Token::Proxy,
         }
     }
 }

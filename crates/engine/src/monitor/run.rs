@@ -17,6 +17,7 @@ use sandbox::launch::{self, Launch, Stdio};
 use sandbox::seccomp;
 
 use super::network::Connecting;
+use super::services::Services;
 use crate::plan::{self, Plan};
 use crate::status::RunStatus;
 use crate::{Context, Error, ErrorKind, Paths, Result, failpoint, status};
@@ -50,6 +51,8 @@ pub(super) struct Run {
     /// Its network: sockets that hold its ports, and its namespace.
     #[allow(dead_code, reason = "held until the run is over")]
     pub(super) network: Option<Connected>,
+    /// What is done for it.
+    pub(super) services: Services,
 }
 
 impl Run {
@@ -140,6 +143,7 @@ pub(super) fn begin(
         streams.output[0] = Some(master);
     }
     cgroup.keep();
+    let (connected, services) = network.connected(paths, plan)?;
     Ok((
         Run {
             pid: created.pid,
@@ -147,7 +151,8 @@ pub(super) fn begin(
             pid_start: status.pid_start,
             adopted: false,
             _held: created.held,
-            network: network.connected(),
+            network: connected,
+            services,
         },
         streams,
     ))
@@ -164,7 +169,7 @@ fn empty_directory(paths: &Paths) -> Result<PathBuf> {
 }
 
 /// Takes over a process whose monitor has died: its identity, its end and what is left of its pipes.
-pub(super) fn adopt(plan: &Plan, status: &RunStatus) -> Result<(Run, Streams)> {
+pub(super) fn adopt(paths: &Paths, plan: &Plan, status: &RunStatus) -> Result<(Run, Streams)> {
     let gone = || Error::internal(format!("process {} of container {} is gone", status.pid, plan.id));
     let pid = Pid::from_raw(status.pid).ok_or_else(gone)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).step(|| format!("open process {}", status.pid))?;
@@ -173,13 +178,16 @@ pub(super) fn adopt(plan: &Plan, status: &RunStatus) -> Result<(Run, Streams)> {
         return Err(gone());
     }
     let output = status.pipes.map(|wanted| find_pipe(status.pid, wanted));
+    // Without its services a container is better off than without a monitor.
+    let (connected, services) = super::network::resume(paths, plan, status.pid).unwrap_or_default();
     let run = Run {
         pid: status.pid,
         pidfd,
         pid_start: status.pid_start,
         adopted: true,
         _held: launch::Held::default(),
-        network: plan.network.as_ref().and_then(|attachment| network::connect::resume(attachment, status.pid).ok()),
+        network: connected,
+        services,
     };
     Ok((run, Streams { output, input: None, terminal: false }))
 }

@@ -54,6 +54,12 @@ fn own_names(config: &Config) -> String {
     }
 }
 
+/// Content of `/etc/resolv.conf` of a container with a name server of its own.
+pub(crate) fn own_resolv_conf(host: &HostConfig, of_host: &str) -> String {
+    let wanted = Resolver { servers: &[], search: &host.dns_search, options: &host.dns_options };
+    files::own_resolv_conf(of_host, &wanted)
+}
+
 /// Content of `/etc/resolv.conf`: the host's, with what the user gave in the place of the host's.
 pub(crate) fn resolv_conf(host: &HostConfig, of_host: &str) -> String {
     let wanted = Resolver { servers: &host.dns, search: &host.dns_search, options: &host.dns_options };

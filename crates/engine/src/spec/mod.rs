@@ -65,6 +65,7 @@ impl Engine {
             spec: self.spec(container, &options, &capabilities, &space)?,
             user: config.user.clone(),
             groups: host.group_add.clone().unwrap_or_default(),
+            questions: None,
             rootfs: self.rootfs(container, image)?,
             network: None,
             seccomp: match options.seccomp {

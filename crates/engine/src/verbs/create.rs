@@ -72,6 +72,9 @@ impl Engine {
         let durability = if container.host.auto_remove { Durability::Process } else { Durability::Power };
         wanted.volumes.clone_from(&resolved.new_volumes);
         wanted.networks = network::endpoints(request, &container.host.network_mode)?;
+        if !wanted.networks.is_empty() {
+            crate::user_network::check()?;
+        }
         let (new_volumes, network) = self.write(durability, |transaction| {
             if image.directory.is_none() && !self.images().exists(transaction, &image.id)? {
                 return Err(Error::not_found(format!("No such image: {}", container.image)));

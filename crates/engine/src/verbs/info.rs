@@ -199,6 +199,7 @@ fn rootless_warnings() -> Vec<String> {
     if linux::namespace::has_one_id() {
         missing.insert(0, "containers have one user and group id only: programs cannot become another user".to_owned());
     }
+    missing.extend(crate::user_network::missing().map(|what| format!("no networks but none and host: {what}")));
     if !cgroup::is_available() {
         missing.push(match is_v2() {
             true => {

@@ -13,7 +13,7 @@ use crate::networking::find;
 use crate::request::network::{check_endpoint, has_endpoints, wish};
 use crate::table::{Container, json};
 use crate::verbs::{read_plan, start::write_plan};
-use crate::{Engine, Error, ErrorKind, Result, status};
+use crate::{Engine, Error, ErrorKind, Result, naming, status, user_network};
 
 impl Engine {
     /// Puts a container into one more network, at once if it runs.
@@ -80,6 +80,7 @@ impl Engine {
 
     /// Makes a new endpoint of a running container.
     fn attach_now(&self, container: &Container, pid: i32, endpoint: Endpoint) -> Result<()> {
+        user_network::enter(self.paths(), false)?;
         let mut plan = read_plan(self.paths(), &container.id)?;
         let mut attachment = plan.network.clone().unwrap_or_default();
         let endpoint = with_routes(&attachment, endpoint);
@@ -94,6 +95,8 @@ impl Engine {
         let inside = Inside::enter(namespace.as_fd())?;
         attach::inside(one)?;
         drop(inside);
+        let new = Attachment { endpoints: one.to_vec(), ..Attachment::default() };
+        naming::announce(&self.paths().state, &new, &plan.id, &plan.name);
         attachment.endpoints.push(endpoint);
         self.write_hosts(container, Some(&attachment))?;
         plan.network = Some(attachment);
@@ -130,7 +133,10 @@ impl Engine {
         let mut after = before.clone();
         let gone = after.endpoints.iter().position(|endpoint| endpoint.network.id == network.id);
         let Some(gone) = gone.map(|index| after.endpoints.remove(index)) else { return Ok(()) };
+        user_network::enter(self.paths(), false)?;
         let heir = hand_over_routes(&mut after, &gone);
+        let old = Attachment { endpoints: vec![gone.clone()], ..Attachment::default() };
+        naming::withdraw(&self.paths().state, &old, &plan.id, &plan.name);
         // Ports lead elsewhere, or nowhere, from now on.
         connect::disconnect(&before, &self.paths().state)?;
         let namespace = attach::namespace(pid)?;
@@ -151,6 +157,7 @@ impl Engine {
     /// Makes everything that networks consist of anew where it is missing: bridges, devices of containers that run, the
     /// firewall. The ids of the containers.
     pub fn reload_networks(&self) -> Result<Vec<String>> {
+        user_network::enter(self.paths(), false)?;
         let active = self.connected()?;
         let mut plans = Vec::new();
         for id in &active {

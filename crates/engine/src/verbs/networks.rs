@@ -8,7 +8,7 @@ use crate::filters::Filters;
 use crate::model::{IpamConfig, Map, NetworkRequest};
 use crate::networking::{find, predefine};
 use crate::request::names;
-use crate::{Engine, Error, ErrorKind, PruneReport, Result, clock, events, table};
+use crate::{Engine, Error, ErrorKind, PruneReport, Result, clock, events, naming, table, user_network};
 
 /// One network of the list.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +59,7 @@ impl Engine {
             return Err(Error::invalid(format!("the device {} of the host is no bridge", network.device)));
         }
         std::fs::create_dir_all(&self.paths().state).ok();
+        user_network::enter(self.paths(), false)?;
         let (index, made) = link::bridge::ensure(network)?;
         if !made {
             link::bridge::configure(network, index)?;
@@ -71,6 +72,8 @@ impl Engine {
     }
 
     fn unmake_network(&self, network: &Network) -> Result<()> {
+        naming::forget(&self.paths().state, &network.id);
+        user_network::enter(self.paths(), false)?;
         match network.driver {
             Driver::Bridge => {
                 let table = self.read(|connection| Ok(firewall::table(connection)))?;

@@ -62,6 +62,7 @@ impl Engine {
             Ok(network)
         })?;
         plan.network = self.connected_or_failed(&container, network)?;
+        plan.questions = self.name_server(&container, plan.network.as_ref())?;
         failpoint::hit("start-recorded");
         self.start_recorded(&plan, lock, options)
     }
@@ -74,7 +75,7 @@ impl Engine {
         failpoint::hit("run-recorded");
         let network = self.connected_or_failed(&new.container, new.network)?;
         let plan = match self.plan_with(&new.container, &new.image) {
-            Ok(plan) => Plan { network, ..plan },
+            Ok(plan) => Plan { questions: self.name_server(&new.container, network.as_ref())?, network, ..plan },
             Err(error) => {
                 self.record_failed_start(&new.container.id, &error)?;
                 return Err(error);

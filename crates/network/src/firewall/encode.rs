@@ -289,6 +289,27 @@ impl Rule<'_> {
         self.meta(Meta::Protocol, register).payload(2, 2, 2, register + 1)
     }
 
+    /// Only packets of this protocol whose port, at `offset` of the transport header, is this one.
+    pub(super) fn port(&mut self, protocol: u8, offset: u32, port: u16) -> &mut Self {
+        self.meta(Meta::Protocol, FIRST).equals(FIRST, &[protocol]);
+        self.payload(2, offset, 2, FIRST).equals(FIRST, &port.to_be_bytes())
+    }
+
+    /// Rewrites the port at `offset` of the transport header, whose checksum is at `checksum`.
+    pub(super) fn set_port(&mut self, offset: u32, port: u16, checksum: u32) -> &mut Self {
+        const INTERNET_CHECKSUM: u32 = 1;
+        self.expression("immediate", |immediate| {
+            immediate.put(1, &FIRST.to_be_bytes()).nest(2, |data| {
+                data.put(1, &port.to_be_bytes());
+            });
+        });
+        self.expression("payload", |payload| {
+            payload.put(5, &FIRST.to_be_bytes()).put(2, &2_u32.to_be_bytes());
+            payload.put(3, &offset.to_be_bytes()).put(4, &2_u32.to_be_bytes());
+            payload.put(6, &INTERNET_CHECKSUM.to_be_bytes()).put(7, &checksum.to_be_bytes());
+        })
+    }
+
     pub(super) fn equals(&mut self, register: u32, value: &[u8]) -> &mut Self {
         self.compare(register, 0, value)
     }

@@ -4,6 +4,7 @@
 mod base;
 mod elements;
 mod encode;
+mod redirect;
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use records::rusqlite::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Attachment, Network};
 use encode::Transaction;
+pub use redirect::redirect_questions;
 
 /// The root directory whose names are short.
 const USUAL_ROOT: &str = "/var/lib/kiste";

@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use linux::process::start_time;
@@ -28,8 +29,14 @@ impl List {
     /// If the file cannot be made.
     pub fn lock(path: &Path) -> Result<Self, Error> {
         let step = |error: std::io::Error| Error::new(format!("lock {}", path.display()), error);
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(step)?;
+        let mut file = OpenOptions::new()
+            .mode(0o600)
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(step)?;
         flock(&file, FlockOperation::LockExclusive).map_err(|errno| step(errno.into()))?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(step)?;
