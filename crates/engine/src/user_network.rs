@@ -27,6 +27,14 @@ pub(crate) const RESOLVER: &str = "169.254.1.1";
 /// Whether this process is inside.
 static INSIDE: AtomicBool = AtomicBool::new(false);
 
+/// Whether the proxy can have its clients' addresses there.
+static TRANSPARENT: AtomicBool = AtomicBool::new(false);
+
+/// Whether the proxy can have its clients' addresses.
+pub(crate) fn is_transparent() -> bool {
+    TRANSPARENT.load(Ordering::Relaxed)
+}
+
 /// What belongs to it in the state directory.
 struct Place {
     directory: PathBuf,
@@ -119,6 +127,8 @@ pub(crate) fn enter(paths: &Paths, connected: bool) -> Result<()> {
     }
     join(namespace.as_fd(), Kinds::NETWORK).step(|| "join the user's network namespace".to_owned())?;
     members.add_myself().map_err(explained)?;
+    // Without it containers see the proxy's address instead of their clients'.
+    TRANSPARENT.store(network::transparent::prepare().is_ok(), Ordering::Relaxed);
     INSIDE.store(true, Ordering::Relaxed);
     Ok(())
 }

@@ -75,6 +75,8 @@ pub fn resume(attachment: &Attachment, pid: i32, names: bool) -> Result<Connecte
 /// The sockets of a name server in the container's namespace, which the caller has entered.
 fn name_server() -> Result<Sockets> {
     let step = || "open the name server's sockets".to_owned();
+    // The container's first process does that too, a moment later or earlier.
+    linux::net::loopback_up().step(|| "bring the loopback device up".to_owned())?;
     let sockets = Sockets::open().step(step)?;
     firewall::redirect_questions(sockets.port().step(step)?)?;
     Ok(sockets)

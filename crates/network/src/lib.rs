@@ -20,6 +20,7 @@ pub mod publish;
 pub mod reserve;
 pub mod subnet;
 pub mod table;
+pub mod transparent;
 
 pub use error::{Error, Kind, Result};
 pub use model::{Attachment, Driver, Endpoint, Network, Port, Protocol, Subnet};

@@ -154,8 +154,8 @@ fn outside(attachment: &Attachment, questions: &Questions, connected: &Connected
 /// What is served from here: IPv6 sockets, for the loopback and for containers that have only IPv4; without root every
 /// one of the host's.
 fn routes(attachment: &Attachment, connected: &mut Connected, held: Vec<Reserved>) -> Vec<Route> {
-    let transparent = !held.is_empty();
-    let served: Vec<Reserved> = match transparent {
+    let outside = !held.is_empty();
+    let served: Vec<Reserved> = match outside {
         true => held,
         false => {
             let (served, kept) =
@@ -164,10 +164,11 @@ fn routes(attachment: &Attachment, connected: &mut Connected, held: Vec<Reserved
             served
         }
     };
-    served.into_iter().filter_map(|reserved| route(attachment, reserved, transparent)).collect()
+    served.into_iter().filter_map(|reserved| route(attachment, reserved, outside)).collect()
 }
 
-fn route(attachment: &Attachment, reserved: Reserved, transparent: bool) -> Option<Route> {
+/// `outside`: the socket is the host's, and we are not.
+fn route(attachment: &Attachment, reserved: Reserved, outside: bool) -> Option<Route> {
     let port = reserved.port;
     let address = |v4: bool| -> Option<IpAddr> { attachment.published(v4)?.address(v4) };
     let v4 = port.address.is_ipv4();
@@ -177,9 +178,10 @@ fn route(attachment: &Attachment, reserved: Reserved, transparent: bool) -> Opti
         Protocol::Udp => true,
         Protocol::Sctp => return None,
     };
-    if transparent {
+    if outside {
         // It was to let nothing in before there are rules; here there are none to come.
         let _ = linux::net::accept_all(reserved.socket.as_fd());
     }
+    let transparent = outside && user_network::is_transparent();
     Some(Route { socket: reserved.socket, datagrams, target, transparent })
 }

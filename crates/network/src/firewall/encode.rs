@@ -310,6 +310,28 @@ impl Rule<'_> {
         })
     }
 
+    /// Only packets for a socket that has an address of somebody else's.
+    pub(super) fn transparent(&mut self) -> &mut Self {
+        const TRANSPARENT: u32 = 0;
+        self.expression("socket", |socket| {
+            socket.put(1, &TRANSPARENT.to_be_bytes()).put(2, &FIRST.to_be_bytes());
+        });
+        self.equals(FIRST, &[1])
+    }
+
+    /// Gives the packet a mark.
+    pub(super) fn set_mark(&mut self, mark: u32) -> &mut Self {
+        const KEY: u32 = 3;
+        self.expression("immediate", |immediate| {
+            immediate.put(1, &FIRST.to_be_bytes()).nest(2, |data| {
+                data.put(1, &mark.to_ne_bytes());
+            });
+        });
+        self.expression("meta", |meta| {
+            meta.put(2, &KEY.to_be_bytes()).put(3, &FIRST.to_be_bytes());
+        })
+    }
+
     pub(super) fn equals(&mut self, register: u32, value: &[u8]) -> &mut Self {
         self.compare(register, 0, value)
     }

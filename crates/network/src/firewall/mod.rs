@@ -14,6 +14,7 @@ use records::rusqlite::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Attachment, Network};
 use encode::Transaction;
+pub(crate) use redirect::mark_transparent;
 pub use redirect::redirect_questions;
 
 /// The root directory whose names are short.
