@@ -138,9 +138,7 @@ fn a_removal_that_was_interrupted_is_finished() {
     let id = world.engine.create(&world.request("web")).unwrap().id;
     world
         .engine
-        .write(records::Durability::Process, |transaction| {
-            crate::table::set_state(transaction, &id, crate::table::Intent::Removing)
-        })
+        .write(records::Durability::Process, |transaction| crate::table::set_removing(transaction, &id, false))
         .unwrap();
     assert!(world.names(&[]).is_empty());
     assert_eq!(world.entries("containers"), 0);
