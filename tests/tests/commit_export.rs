@@ -1,8 +1,9 @@
 //! `diff`, `commit`, `export`, `history`: what a container has changed, as a list, as an image and as an archive.
 
 use std::process::Command;
+use std::time::Duration;
 
-use kiste_tests::{Env, finish};
+use kiste_tests::{Env, finish, wait_until};
 
 /// Changes of every sort: new, changed, deleted, touched, a directory replaced by an empty one, one that changed only in
 /// its mode, a link, a pipe, two names of a file, a set-id program.
@@ -92,6 +93,8 @@ fn an_image_of_the_changes() {
 fn a_running_container_is_frozen_and_goes_on() {
     let env = Env::with_busybox();
     env.detached(&["--name", "cc"], "echo x >/x; while true; do date >/now; done");
+    let written = || (env.kiste(&["exec", "cc", "cat", "/x"]).stdout == "x\n").then_some(());
+    wait_until("the file is written", Duration::from_secs(20), written);
     env.ok(&["commit", "cc", "one"]);
     assert_eq!(env.status("cc"), "running");
     env.ok(&["commit", "--pause=false", "cc", "two"]);
