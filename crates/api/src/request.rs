@@ -111,7 +111,12 @@ impl Request {
             return Err(Failure::bad_request("unexpected content after JSON"));
         }
         drop_nulls(&mut document);
-        Ok(if document.is_null() { None } else { Some(document) })
+        match document {
+            Value::Null => Ok(None),
+            // Structures could be read from lists too.
+            Value::Object(_) => Ok(Some(document)),
+            _ => Err(Failure::bad_request("invalid JSON: the body is not an object")),
+        }
     }
 
     async fn small_body(&mut self) -> Result<Bytes> {

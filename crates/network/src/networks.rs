@@ -74,12 +74,13 @@ pub fn check_name(name: &str) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     let good = name.bytes().all(plain) && name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
     match (good, name) {
-        _ if name.trim().is_empty() => Err(Error::invalid("network name cannot be blank or empty")),
+        _ if name.trim().is_empty() => Err(Error::invalid("invalid name: name is empty")),
         (false, _) => Err(Error::invalid(format!(
             "invalid network name: {name} includes invalid characters, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed"
         ))),
-        (_, "default" | "container" | "ingress") => {
-            Err(Error::new(Kind::Forbidden, format!("network with name {name} cannot be made: the name has a meaning")))
+        (_, "bridge" | "host" | "none" | "default" | "container" | "ingress") => {
+            // Docker's words have the blank.
+            Err(Error::new(Kind::Forbidden, format!("operation is not permitted on predefined {name} network ")))
         }
         _ if name.len() > 255 => Err(Error::invalid("network name is longer than 255 characters")),
         _ => Ok(()),

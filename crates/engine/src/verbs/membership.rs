@@ -105,16 +105,18 @@ impl Engine {
 
     /// Takes a container out of a network, at once if it runs.
     pub fn disconnect_network(&self, network: &str, container: &str, force: bool) -> Result<()> {
+        // As with Docker, what is wrong with the container is told first.
+        let container = match self.look_up(container) {
+            // Nobody is in the way of what is forced.
+            Err(error) if force && error.kind == ErrorKind::NotFound => None,
+            found => Some(found?),
+        };
         let network = self.network(network)?;
         if !has_endpoints(&network.name) {
             let message = format!("container cannot be disconnected from {} network or connected to it", network.name);
             return Err(Error::new(ErrorKind::Forbidden, message));
         }
-        let container = match self.look_up(container) {
-            // Nobody is in the way of what is forced.
-            Err(error) if force && error.kind == ErrorKind::NotFound => return Ok(()),
-            found => found?,
-        };
+        let Some(container) = container else { return Ok(()) };
         let was_in = self
             .write(Durability::Power, |transaction| Ok(endpoints::remove(transaction, &container.id, &network.id)?))?;
         if !was_in {

@@ -1,6 +1,6 @@
 //! Networks: made, shown and removed. Which container is in which is changed in `membership`.
 
-use network::{Driver, Network, Subnet, endpoints, firewall, link, networks, table as network_table};
+use network::{Driver, Endpoint, Network, Subnet, endpoints, firewall, link, networks, table as network_table};
 use records::Durability;
 use serde_json::{Value, json};
 
@@ -118,13 +118,25 @@ impl Engine {
 
     /// Filters: dangling driver id label name scope type.
     pub fn list_networks(&self, filters: &Map<Vec<String>>) -> Result<Vec<NetworkRow>> {
+        Ok(self.chosen_networks(filters)?.into_iter().map(row).collect())
+    }
+
+    /// Docker's documents of the networks that the filters of [`Engine::list_networks`] leave, with their containers if
+    /// `detailed`.
+    pub fn inspect_networks(&self, filters: &Map<Vec<String>>, detailed: bool) -> Result<Vec<Value>> {
+        let chosen = self.chosen_networks(filters)?;
+        let containers = |network: &Network| if detailed { self.members(network) } else { Ok(Default::default()) };
+        chosen.iter().map(|network| Ok(document(network, containers(network)?))).collect()
+    }
+
+    fn chosen_networks(&self, filters: &Map<Vec<String>>) -> Result<Vec<Network>> {
         let filters = Filters::new(filters, &["dangling", "driver", "id", "label", "name", "scope", "type"])?;
         let (names, ids, dangling) = (filters.patterns("name")?, filters.patterns("id")?, filters.boolean("dangling")?);
         if let Some(kind) = filters.values("type").iter().find(|kind| !matches!(kind.as_str(), "custom" | "builtin")) {
-            return Err(Error::invalid(format!("invalid filter 'type={kind}'")));
+            return Err(Error::invalid(format!("invalid filter: 'type'='{kind}'")));
         }
         let kind = |network: &Network| if network.is_predefined() { "builtin" } else { "custom" };
-        let mut rows = Vec::new();
+        let mut chosen = Vec::new();
         for network in self.networks()? {
             let wanted = names.matches(&network.name)
                 && (!filters.has("id") || ids.matches(&network.id))
@@ -137,15 +149,20 @@ impl Engine {
                 Ok(!network.is_predefined() && used.iter().all(|endpoint| endpoint.given.is_none()))
             };
             if wanted && dangling.map_or(Ok(true), |dangling| unused().map(|unused| unused == dangling))? {
-                rows.push(row(network));
+                chosen.push(network);
             }
         }
-        Ok(rows)
+        Ok(chosen)
     }
 
     /// Docker's document of one network.
     pub fn inspect_network(&self, name: &str) -> Result<Value> {
         let network = self.network(name)?;
+        Ok(document(&network, self.members(&network)?))
+    }
+
+    /// The containers that have addresses in a network.
+    fn members(&self, network: &Network) -> Result<serde_json::Map<String, Value>> {
         let mut containers = serde_json::Map::new();
         self.read(|connection| {
             for endpoint in endpoints::of_network(connection, &network.id)? {
@@ -153,26 +170,11 @@ impl Engine {
                 else {
                     continue;
                 };
-                let address = |v4: bool| -> String {
-                    let prefix = network.subnet(v4).map(|subnet| subnet.net.prefix);
-                    given
-                        .address(v4)
-                        .zip(prefix)
-                        .map(|(address, prefix)| format!("{address}/{prefix}"))
-                        .unwrap_or_default()
-                };
-                let document = json!({
-                    "Name": container.name,
-                    "EndpointID": given.id,
-                    "MacAddress": given.mac,
-                    "IPv4Address": address(true),
-                    "IPv6Address": address(false),
-                });
-                containers.insert(endpoint.container, document);
+                containers.insert(endpoint.container, member(network, given, &container.name));
             }
             Ok(())
         })?;
-        Ok(document(&network, containers))
+        Ok(containers)
     }
 
     /// Removes a network that no running container is in; its name as it was given.
@@ -230,8 +232,26 @@ fn row(network: Network) -> NetworkRow {
     }
 }
 
+/// A container's place in a network.
+fn member(network: &Network, given: &Endpoint, name: &str) -> Value {
+    let address = |v4: bool| -> String {
+        let prefix = network.subnet(v4).map(|subnet| subnet.net.prefix);
+        given.address(v4).zip(prefix).map(|(address, prefix)| format!("{address}/{prefix}")).unwrap_or_default()
+    };
+    json!({
+        "Name": name,
+        "EndpointID": given.id,
+        "MacAddress": given.mac,
+        "IPv4Address": address(true),
+        "IPv6Address": address(false),
+    })
+}
+
+/// Docker shows no ranges and no options of their driver as null.
 fn document(network: &Network, containers: serde_json::Map<String, Value>) -> Value {
-    let options = if network.is_predefined() { Value::Null } else { json!(network.ipam_options) };
+    let options = if network.ipam_options.is_empty() { Value::Null } else { json!(network.ipam_options) };
+    let ranges: Vec<Value> = network.subnets.iter().map(range).collect();
+    let ranges = if ranges.is_empty() { Value::Null } else { json!(ranges) };
     json!({
         "Name": network.name,
         "Id": network.id,
@@ -243,7 +263,7 @@ fn document(network: &Network, containers: serde_json::Map<String, Value>) -> Va
         "IPAM": {
             "Driver": network.ipam_driver,
             "Options": options,
-            "Config": network.subnets.iter().map(range).collect::<Vec<_>>(),
+            "Config": ranges,
         },
         "Internal": network.internal,
         "Attachable": network.attachable,
