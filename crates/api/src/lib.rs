@@ -2,6 +2,7 @@
 //! Docker's JSON. Stateless: whatever must survive is in the engine's records, so a server may be killed at any time.
 //! This is the only crate that is async; verbs run on threads that may block, what lasts is followed by descriptors.
 
+mod building;
 mod containers;
 mod descriptor;
 mod disk_usage;

@@ -1,11 +1,13 @@
 //! What requests that lead to a registry have in common: the client's credentials, and the platform that it wants.
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use engine::Credentials;
 use hyper::StatusCode;
-use image::Access;
+use image::{Access, Knower};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -62,6 +64,26 @@ pub(crate) fn access(request: &Request) -> Access {
     Access { config: Some(SETTINGS.into()), credentials: given.and_then(AuthConfig::credentials), ..Access::default() }
 }
 
+/// How the registries of a build are asked: with the credentials that `X-Registry-Config` has for each.
+pub(crate) fn access_of_all(request: &Request) -> Access {
+    let header = request.headers.get("x-registry-config").and_then(|value| decode(value.to_str().ok()?));
+    let given: HashMap<String, AuthConfig> =
+        header.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+    let known = given.into_iter().filter_map(|(name, config)| Some((host(&name), config.credentials()?)));
+    let known: HashMap<String, Credentials> = known.collect();
+    let knower = Knower::new(move |name| known.get(&host(name)).cloned());
+    Access { config: Some(SETTINGS.into()), knower: Some(knower), ..Access::default() }
+}
+
+/// The registry that a key of credentials is about: `https://index.docker.io/v1/` and its like are Docker's own.
+fn host(key: &str) -> String {
+    let name = key.split_once("://").map_or(key, |(_, rest)| rest);
+    match name.split('/').next().unwrap_or_default() {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        host => host.to_owned(),
+    }
+}
+
 /// `platform` as a JSON document (`{"os":…,"architecture":…,"variant":…}`), as `os/arch[/variant]`.
 pub(crate) fn platform(request: &Request) -> Result<Option<String>> {
     #[derive(Deserialize)]
@@ -107,6 +129,8 @@ mod tests {
         assert_eq!(read(r#"{"auth":"YTpi"}"#).unwrap().username, "a");
         assert_eq!(read(r#"{"identitytoken":"t"}"#).unwrap().identity_token, "t");
         assert!(read("{}").is_none());
+        assert_eq!(host("https://index.docker.io/v1/"), host("docker.io"));
+        assert_eq!(host("localhost:5000"), "localhost:5000");
         assert_eq!(decode("e30").unwrap(), b"{}");
         assert_eq!(decode("e30=").unwrap(), b"{}");
     }

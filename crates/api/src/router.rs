@@ -8,7 +8,9 @@ use hyper::Method;
 use crate::failure::{Failure, Result};
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::{Served, containers, disk_usage, events, execs, images, networks, registry, swarm, system, volumes};
+use crate::{
+    Served, building, containers, disk_usage, events, execs, images, networks, registry, swarm, system, volumes,
+};
 
 /// Answers a request.
 pub(crate) async fn route(mut request: Request, served: &Arc<Served>) -> Result<Reply> {
@@ -31,8 +33,9 @@ pub(crate) async fn route(mut request: Request, served: &Arc<Served>) -> Result<
         }
         (_, ["volumes", rest @ ..]) => volumes::route(&method, rest, request, served).await,
         (_, ["networks", rest @ ..]) => networks::route(&method, rest, request, served).await,
-        (&Method::POST, ["build"] | ["build", "prune"] | ["build", "cancel"] | ["session"] | ["grpc"]) => {
-            Err(Failure::not_implemented("images cannot be built through the API yet"))
+        (&Method::POST, ["build", rest @ ..]) => building::route(rest, request, served).await,
+        (&Method::POST, ["session"] | ["grpc"]) => {
+            Err(Failure::not_implemented("BuildKit's protocol is not spoken here yet"))
         }
         (_, ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" | "plugins", ..]) => {
             swarm::route(&method, &segments)

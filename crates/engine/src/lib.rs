@@ -50,6 +50,8 @@ pub use image::{Change, ChangeKind};
 pub use linux::socket::unread;
 pub use sandbox::rootless;
 
+pub use files::unpack::unpack_archive;
+
 pub use error::{Context, Error, ErrorKind, Result, plain};
 pub use session::Session;
 pub use verbs::*;

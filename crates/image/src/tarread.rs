@@ -75,6 +75,7 @@ pub struct TarReader<R> {
     count: u64,
     /// Bytes of the archive that were read.
     position: u64,
+    open_end: bool,
     /// How to pass over bytes; answers how many there were.
     pass: fn(&mut R, u64) -> io::Result<u64>,
 }
@@ -91,7 +92,12 @@ impl<R: Read> TarReader<R> {
     /// A reader of this archive.
     pub fn new(input: R) -> Self {
         let pass = |input: &mut R, bytes| io::copy(&mut input.take(bytes), &mut io::sink());
-        TarReader { input, left: 0, padding: 0, count: 0, position: 0, pass }
+        TarReader { input, left: 0, padding: 0, count: 0, position: 0, open_end: false, pass }
+    }
+
+    /// The last entry may lack the bytes that fill its block, as in the contexts that the docker command sends.
+    pub fn with_open_end(self) -> Self {
+        TarReader { open_end: true, ..self }
     }
 
     /// The stream behind the archive.
@@ -102,8 +108,18 @@ impl<R: Read> TarReader<R> {
     /// The next entry, skipping what is left of the present one.
     #[expect(clippy::should_implement_trait, reason = "an entry is only good until the next call")]
     pub fn next(&mut self) -> Result<Option<Entry>> {
-        self.skip(self.left + self.padding)?;
-        (self.left, self.padding) = (0, 0);
+        let left = std::mem::take(&mut self.left);
+        self.skip(left)?;
+        let padding = std::mem::take(&mut self.padding);
+        if self.open_end {
+            let found = (self.pass)(&mut self.input, padding).map_err(damaged)?;
+            self.position += found;
+            if found < padding {
+                return Ok(None);
+            }
+        } else {
+            self.skip(padding)?;
+        }
         let mut extensions = Extensions::default();
         loop {
             let Some(header) = self.header()? else { return Ok(None) };

@@ -16,6 +16,7 @@ use crate::request::Request;
 use crate::router::not_found;
 
 pub(crate) use commit::commit;
+pub(crate) use load::Upload;
 pub(crate) use look::summary;
 
 /// Answers a request below `/images`. Names have slashes.

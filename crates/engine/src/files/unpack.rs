@@ -45,12 +45,18 @@ const DEEPEST: usize = 256;
 pub(crate) fn unpack(archive: &mut dyn Read, target: &Target<'_>) -> Result<()> {
     // An archive that is damaged is a bad request, and no image that is to be fetched again.
     let bad = |error: image::Error| Error { hint: None, ..Error::from(error) };
-    let mut tar = TarReader::new(image::inflate(archive).map_err(bad)?);
+    let mut tar = TarReader::new(image::inflate(archive).map_err(bad)?).with_open_end();
     let mut unpacker = Unpacker { target, last: None, directories: Vec::new(), buffer: vec![0; 128 << 10] };
     while let Some(entry) = tar.next().map_err(bad)? {
         unpacker.entry(&entry, &mut tar)?;
     }
     unpacker.finish()
+}
+
+/// Unpacks an archive, compressed or not, into an empty directory of ours: a build context. Everything belongs to whoever
+/// calls, and nothing gets out of the directory.
+pub fn unpack_archive(archive: &mut dyn Read, directory: &OwnedFd) -> Result<()> {
+    unpack(archive, &Target { root: directory, directory: "", follow: false, keep_kinds: false, owner: None })
 }
 
 struct Unpacker<'a> {

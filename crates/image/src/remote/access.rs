@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::certs::Trust;
 use super::conf::Conf;
-use super::credentials::{Credentials, Keyring};
+use super::credentials::{Credentials, Keyring, Knower};
 use super::dns::is_loopback;
 use crate::error::Result;
 
@@ -16,6 +16,8 @@ pub struct Access {
     pub config: Option<PathBuf>,
     /// Credentials for this request alone, instead of those that are kept.
     pub credentials: Option<Credentials>,
+    /// Who is asked before those that are kept: a client that has credentials for several registries.
+    pub knower: Option<Knower>,
     /// `registries.conf`, instead of that of the user or the machine.
     pub registries: Option<PathBuf>,
     /// `policy.json`, instead of that of the user or the machine.
@@ -41,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) conf: Conf,
     keyring: Keyring,
     given: Option<Credentials>,
+    knower: Option<Knower>,
     certs: Vec<PathBuf>,
     /// What says which images may come in.
     pub(crate) policy: Option<PathBuf>,
@@ -56,6 +59,7 @@ impl Settings {
             policy: access.policy.clone().or_else(policy),
             keyring: access.keyring(),
             given: access.credentials.clone(),
+            knower: access.knower.clone(),
             certs: [own].into_iter().chain(places.map(PathBuf::from)).collect(),
         })
     }
@@ -68,9 +72,13 @@ impl Settings {
     /// What to prove to a repository (`host[:port]/path`) who we are with. Those given for one request are for the
     /// registry that was asked for, not for its mirrors.
     pub(crate) fn credentials(&self, name: &str, mirror: bool) -> Result<Option<Credentials>> {
-        match &self.given {
-            Some(given) if !mirror => Ok(Some(given.clone()).filter(|given| *given != Credentials::default())),
-            _ => self.keyring.find(name),
+        if let Some(given) = self.given.as_ref().filter(|_| !mirror) {
+            return Ok(Some(given.clone()).filter(|given| *given != Credentials::default()));
+        }
+        let host = name.split('/').next().unwrap_or(name);
+        match self.knower.as_ref().and_then(|knower| knower.ask(host)) {
+            Some(known) => Ok(Some(known)),
+            None => self.keyring.find(name),
         }
     }
 

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -37,6 +38,27 @@ pub struct Credentials {
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Credentials({:?}, …)", self.username)
+    }
+}
+
+/// Somebody who knows credentials, asked with a registry's host (`name[:port]`).
+#[derive(Clone)]
+pub struct Knower(Arc<dyn Fn(&str) -> Option<Credentials> + Send + Sync>);
+
+impl Knower {
+    /// `ask` may block; it runs on the thread that needs the credentials.
+    pub fn new(ask: impl Fn(&str) -> Option<Credentials> + Send + Sync + 'static) -> Self {
+        Knower(Arc::new(ask))
+    }
+
+    pub(super) fn ask(&self, host: &str) -> Option<Credentials> {
+        (self.0)(host)
+    }
+}
+
+impl fmt::Debug for Knower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Knower(…)")
     }
 }
 

@@ -21,7 +21,7 @@ mod upload;
 mod url;
 
 pub use access::Access;
-pub use credentials::{Credentials, Kept, Keyring};
+pub use credentials::{Credentials, Kept, Keyring, Knower};
 pub use download::download;
 pub use login::{Found, log_in, search};
 
