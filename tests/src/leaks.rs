@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// Teardown may go on after a command has answered; this is how long it may take.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Teardown may go on after a command has answered; this is how long it may take. The last thing that a monitor does is
+/// to unmount, with which the kernel syncs a whole file system: on a busy machine a matter of many seconds.
+const SETTLE: Duration = Duration::from_secs(60);
 
 /// What is still found when the time to settle is over.
 pub(crate) fn settled(mut find: impl FnMut() -> Vec<String>) -> Vec<String> {

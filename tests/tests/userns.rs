@@ -90,8 +90,16 @@ fn an_automatic_range_is_the_default() {
     let map = env.sh(&["--userns", "auto", "--network", "host"], "cat /proc/self/uid_map");
     let words: Vec<&str> = map.split_whitespace().collect();
     assert_eq!((words[0], words[2]), ("0", "65536"), "{map}");
-    env.kiste(&["run", "--rm", "--userns", "auto:size=2048", "busybox", "true"])
-        .fails(125, &["auto:size=2048", "hint"]);
+    let file = env.path("file");
+    std::fs::write(&file, "").unwrap();
+    std::os::unix::fs::chown(&file, Some(4321), Some(4321)).unwrap();
+    let (mode, bind) = ("auto:size=2048,uidmapping=1000:4321:1", format!("{}:/file", file.display()));
+    let line = "cat /proc/self/uid_map | tr -s ' ' | cut -d' ' -f2,4; stat -c %u /file; touch /tmp/x; stat -c %u /tmp/x";
+    let options = ["--userns", mode, "-u", "1000", "-v", &bind];
+    assert_eq!(env.sh(&options, line), "0 1000\n1000 1\n1001 1047\n65534\n1000");
+    for bad in ["auto:size=70000", "auto:size=x", "auto:colour=1", "auto:uidmapping=1:2"] {
+        env.kiste(&["run", "--rm", "--userns", bad, "busybox", "true"]).fails(125, &[bad]);
+    }
     env.kiste(&["run", "--rm", "--userns", "nonsense", "busybox", "true"]).fails(125, &["nonsense"]);
 }
 

@@ -1,4 +1,4 @@
-//! Builds the product and every test once, in the profile `ci`, and says where the results are.
+//! Builds the product and every test once, in the profile `ci` (or that of `KISTE_TEST_PROFILE`), and says where the results are.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,7 +31,7 @@ pub(crate) struct TestProgram {
 /// Builds both. The product keeps its own panic strategy, which tests cannot have: hence two calls.
 pub(crate) fn everything(root: &Path) -> Result<Built> {
     let kiste = kiste(root)?;
-    let artifacts = artifacts(root, &["test", "--workspace", "--no-run"], "ci")?;
+    let artifacts = artifacts(root, &["test", "--workspace", "--no-run"], &profile())?;
     let (tests, others): (Vec<_>, Vec<_>) = artifacts.iter().partition(|artifact| artifact["profile"]["test"] == true);
     let mut tests: Vec<TestProgram> = tests.into_iter().filter_map(test_program).collect();
     tests.sort_by(|a, b| a.name.cmp(&b.name));
@@ -41,12 +41,17 @@ pub(crate) fn everything(root: &Path) -> Result<Built> {
 
 /// Builds the product alone, unless `KISTE_TEST_BINARY` names another build of it.
 pub(crate) fn kiste(root: &Path) -> Result<PathBuf> {
-    product(root, "ci")
+    product(root, &profile())
 }
 
 /// Builds the product as it is released.
 pub(crate) fn released(root: &Path) -> Result<PathBuf> {
     product(root, "release")
+}
+
+/// The profile that is tested: `ci`, or another by `KISTE_TEST_PROFILE`.
+fn profile() -> String {
+    std::env::var("KISTE_TEST_PROFILE").unwrap_or_else(|_| "ci".to_owned())
 }
 
 fn product(root: &Path, profile: &str) -> Result<PathBuf> {
@@ -85,11 +90,11 @@ pub(crate) fn test_command(root: &Path, filter: &[String]) -> Command {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(root);
     if process::find("cargo-nextest").is_some() {
-        cargo.args(["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"]);
+        cargo.args(["nextest", "run", "--workspace", "--cargo-profile", &profile(), "--no-fail-fast"]);
         // A filter that fits nothing on this machine may fit the virtual machine's run.
         cargo.args(["--no-tests", "pass"]).args(filter);
     } else {
-        cargo.args(["test", "--workspace", "--profile", "ci", "--no-fail-fast"]).args(filter);
+        cargo.args(["test", "--workspace", "--profile", &profile(), "--no-fail-fast"]).args(filter);
     }
     cargo
 }

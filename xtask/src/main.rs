@@ -23,8 +23,9 @@ usage: cargo xtask COMMAND
   test [FILTER]     build, make test images, run every test here and in a cgroup v2 virtual machine
     --no-vm           leave the virtual machine out
     --only-vm         run in the virtual machine only
+    --all-vm          run every test that concerns the kernel there, not a selection: about an hour
   images            make the test images only
-  vm [COMMAND]      run the tests, or one shell command, in the cgroup v2 virtual machine
+  vm [COMMAND]      run all its tests, or one shell command, in the cgroup v2 virtual machine
   bench [--quick]   measure beside the engines that are on the PATH; prints a Markdown table";
 
 fn main() -> ExitCode {

@@ -23,7 +23,7 @@ impl Tally {
 pub(crate) fn run(arguments: &[String]) -> Result {
     let (options, filter): (Vec<String>, Vec<String>) = arguments.iter().cloned().partition(|a| a.starts_with("--"));
     let has = |name: &str| options.iter().any(|option| option == name);
-    if let Some(unknown) = options.iter().find(|option| !["--no-vm", "--only-vm"].contains(&option.as_str())) {
+    if let Some(unknown) = options.iter().find(|option| !["--no-vm", "--only-vm", "--all-vm"].contains(&option.as_str())) {
         return Err(format!("test: unknown option {unknown}"));
     }
     if !rustix::process::geteuid().is_root() {
@@ -41,7 +41,9 @@ pub(crate) fn run(arguments: &[String]) -> Result {
         })?;
     }
     if !has("--no-vm") {
-        report("in the cgroup v2 virtual machine", &mut tally, || vm::test(&root, &built, &images, &filter))?;
+        report("in the cgroup v2 virtual machine", &mut tally, || {
+            vm::test(&root, &built, &images, &filter, has("--all-vm"))
+        })?;
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     match tally {

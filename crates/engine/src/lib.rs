@@ -35,6 +35,7 @@ mod tree;
 mod user_network;
 mod verbs;
 mod view;
+mod volume_mount;
 mod volume_table;
 mod wake;
 mod writable;

@@ -17,6 +17,8 @@ use crate::{Engine, Error, ErrorKind, Result, clock, disk, events, failpoint, sh
 
 /// Exit code of a run whose end nobody saw, as with Docker.
 const UNKNOWN: i32 = 255;
+/// Exit code of a run that SIGKILL ended.
+const KILLED: i32 = 137;
 
 impl Engine {
     /// Finds a container and makes its record true.
@@ -61,9 +63,25 @@ impl Engine {
             self.note(format!("the start of {name} was interrupted; it can be started again"));
             return self.record_start_error(container, 128, error);
         }
-        // The state directory is gone: the machine was rebooted.
-        let status = RunStatus { exit_code: UNKNOWN, finished_at: clock::now(), ..RunStatus::default() };
+        // The state directory is gone: the machine was rebooted, or somebody removed it under a running container.
+        let exit_code = if self.kill_lost(container) { KILLED } else { UNKNOWN };
+        let status = RunStatus { exit_code, finished_at: clock::now(), ..RunStatus::default() };
         self.record_end_now(container, &status)
+    }
+
+    /// Kills what runs of a container about which nothing is known any more: nobody could manage it, and a new start
+    /// would run beside it. Whether there was anything.
+    fn kill_lost(&self, container: &Container) -> bool {
+        let path = crate::spec::cgroup_path(&container.host.cgroup_parent, &container.id);
+        let Ok(cgroup) = sandbox::cgroup::Cgroup::open(&path) else { return false };
+        let lives = cgroup.processes().is_ok_and(|processes| !processes.is_empty());
+        if lives {
+            let directory = self.paths().container_state(&container.id);
+            let name = &container.name;
+            self.note(format!("{} was removed while container {name} ran: it was killed", directory.display()));
+        }
+        drop(cgroup.remove());
+        lives
     }
 
     /// Gives a process whose monitor is gone a new one.
@@ -194,6 +212,7 @@ impl Engine {
         }
         shared_memory::remove(&shared_memory::path(self.paths(), id));
         disk::release(&directory);
+        self.release_volumes(id);
     }
 
     /// Appends an event of a container.

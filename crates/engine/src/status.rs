@@ -156,6 +156,12 @@ impl RunLock {
         }
     }
 
+    /// Whether the run is still its holder's: somebody may have removed the state directory, and then another command has
+    /// taken the run for lost.
+    pub(crate) fn is_current(&self, paths: &Paths, id: &str) -> bool {
+        is_current(paths, id, &self.0)
+    }
+
     /// A lock that another process handed over.
     pub(crate) fn from_handover(descriptor: OwnedFd) -> Self {
         RunLock(descriptor)

@@ -337,6 +337,12 @@ pub(crate) fn set_exited(transaction: &Transaction<'_>, id: &str, ended: &Ended)
     )
 }
 
+/// Whether `stop` or `kill` ended the last run.
+pub(crate) fn was_stopped(connection: &Connection, id: &str) -> Result<bool> {
+    let mut query = connection.prepare_cached("SELECT 1 FROM container WHERE id = ?1 AND stopped_by_user = 1")?;
+    Ok(query.exists([id])?)
+}
+
 /// Records a start that failed: back to `created` (or `exited`, if it ever ran), with the reason.
 pub(crate) fn set_error(transaction: &Transaction<'_>, id: &str, exit_code: i64, error: &str) -> Result<()> {
     network::endpoints::deactivate(transaction, id)?;

@@ -4,6 +4,7 @@ use records::rusqlite::{self, Connection, OptionalExtension as _, Row, Transacti
 
 use crate::model::{Map, Volume};
 use crate::table::json;
+use crate::volume_mount::{self, FileSystem};
 use crate::{Error, Paths, Result, clock};
 
 /// Label that Docker gives to volumes that nobody named.
@@ -36,10 +37,20 @@ impl VolumeRow {
         VolumeRow { anonymous: true, ..VolumeRow::new(name, Map::new(), labels) }
     }
 
-    /// Directory with its data: its own, or the one that a volume with `o=bind` names.
+    /// Directory with its data: its own, the one that a volume with `o=bind` names, or where its file system is mounted
+    /// while it is in use.
     pub(crate) fn data(&self, paths: &Paths) -> std::path::PathBuf {
         match self.options.get("device") {
+            Some(_) if FileSystem::of(&self.options).is_some() => volume_mount::point(paths, &self.name),
             Some(device) => device.into(),
+            None => paths.volume(&self.name).join("_data"),
+        }
+    }
+
+    /// What Docker calls so: where a file system is mounted, else the volume's own directory.
+    fn mountpoint(&self, paths: &Paths) -> std::path::PathBuf {
+        match FileSystem::of(&self.options) {
+            Some(_) => volume_mount::point(paths, &self.name),
             None => paths.volume(&self.name).join("_data"),
         }
     }
@@ -50,7 +61,7 @@ impl VolumeRow {
             created_at: clock::rfc3339(self.created_at / 1_000_000_000 * 1_000_000_000),
             driver: "local".to_owned(),
             labels: self.labels.clone(),
-            mountpoint: paths.volume(&self.name).join("_data").to_string_lossy().into_owned(),
+            mountpoint: self.mountpoint(paths).to_string_lossy().into_owned(),
             name: self.name.clone(),
             options: (!self.options.is_empty()).then(|| self.options.clone()),
             scope: "local".to_owned(),

@@ -70,7 +70,7 @@ pub use pack::{Owners, Packer, is_window_to_kernel};
 pub use pull::{Pull, Pulled};
 pub use push::{Push, Pushed};
 pub use reference::Reference;
-pub use remote::{Access, Credentials, Found, Kept, Keyring, Knower, download, log_in, search};
+pub use remote::{Access, Credentials, Found, Kept, Keyring, Knower, addresses, download, log_in, search};
 pub use remove::{Removed, Usage};
 pub use save::Save;
 pub use store::{Image, Progress, Store};

@@ -88,6 +88,13 @@ pub fn set_attributes(mount: impl AsFd, recursive: bool, attributes: &Attributes
     .map(drop)
 }
 
+/// Whether something is mounted right there. Follows no link at the end.
+pub fn is_mount_point(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    statx(CWD, path, AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// A detached clone (a bind mount that is nowhere yet) of what `path` below `dir` names (empty: `dir` itself), with its
 /// submounts if `recursive`, already changed as `attributes` say. One call from Linux 6.15, two before.
 pub fn clone_tree(dir: impl AsFd, path: &Path, recursive: bool, attributes: &Attributes<'_>) -> io::Result<OwnedFd> {

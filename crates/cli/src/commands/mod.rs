@@ -2,6 +2,7 @@
 //! struct `Args` and implements [`Verb`] for it; this module alone knows under which words it is reached.
 
 mod attach;
+mod boot;
 mod build;
 mod builder;
 mod check;

@@ -111,6 +111,7 @@ static SYSTEM: &[Entry] = &[
     Entry::of::<system_prune::Args>(&["prune"]),
     Entry::of::<events::Args>(&["events"]),
     Entry::of::<info::Args>(&["info"]),
+    Entry::of::<boot::Args>(&["start"]),
 ];
 
 static NETWORK: &[Entry] = &[

@@ -44,6 +44,7 @@ struct Plan {
 /// Mounts everything. The caller holds the container's run lock.
 pub(super) fn mount(engine: &Engine, container: &Container) -> Result<Mounts> {
     let image = engine.image_of(container)?;
+    engine.mount_volumes(container, &[])?;
     let plan = Plan {
         lower: engine.images().mount(&image)?,
         directory: engine.paths().container(&container.id),

@@ -43,8 +43,8 @@ impl Monitor {
         let attributes = [("execDuration", lived.as_secs().to_string()), ("exitCode", code.to_string())];
         self.teller.tell("die", &attributes);
         match self.backoff.next(&self.settings.restart, self.status.manually_stopped, code, lived) {
-            Some(pause) => self.restart_after(pause, code),
-            None => {
+            Some(pause) if self.is_responsible() => self.restart_after(pause, code),
+            _ => {
                 self.finish_run();
                 self.ended = Some(run);
             }
@@ -114,6 +114,10 @@ impl Monitor {
     /// The run is over for good: records it, gives everything back, tells everyone.
     pub(super) fn finish_run(&mut self) {
         self.status.status = Status::Exited;
+        if !self.is_responsible() {
+            // The record is about another run by now, or says already how this one ended.
+            return self.answer_end();
+        }
         self.write_status();
         failpoint::hit("exit-status-written");
         self.remove_cgroup();
@@ -130,6 +134,15 @@ impl Monitor {
         self.trash = engine.record_end(&self.id, &self.status, self.settings.auto_remove).unwrap_or_default();
         self.engine = Some(engine);
         self.lock = None;
+        self.answer_end();
+    }
+
+    /// Whether nobody has taken the run for lost, as happens when the state directory is removed under it.
+    fn is_responsible(&self) -> bool {
+        self.lock.as_ref().is_none_or(|lock| lock.is_current(&self.paths, &self.id))
+    }
+
+    fn answer_end(&mut self) {
         self.clients.tell(&[Waiting::Stop], &Answer::done());
         self.clients.tell(&[Waiting::End, Waiting::Exit], &Answer::Ended { code: self.status.exit_code });
     }

@@ -52,6 +52,7 @@ impl Engine {
     pub(crate) fn plan_with(&self, container: &Container, image: &Image) -> Result<Plan> {
         let (config, host) = (&container.config, &container.host);
         let options = Options::parse(host)?;
+        self.mount_volumes(container, &[])?;
         let space = self.space(container)?;
         let mut capabilities = caps::effective(host)?;
         if !space.is_mapped() {

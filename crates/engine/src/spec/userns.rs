@@ -16,7 +16,7 @@ pub(crate) enum Mode {
     /// The host's.
     Host,
     /// An own range, whatever else is asked for.
-    Auto,
+    Auto(Auto),
     /// An own range in which one id is the calling user.
     KeepId {
         /// The calling user's id in the container; absent: the same as on the host.
@@ -28,21 +28,38 @@ pub(crate) enum Mode {
     Container(String),
 }
 
+/// Options of `auto`, which are Podman's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Auto {
+    /// How many ids, from 0 on; absent: all of the range.
+    size: Option<u32>,
+    /// Ids that are mapped elsewhere: in the container, on the host, count.
+    users: Vec<Hole>,
+    /// The same for groups.
+    groups: Vec<Hole>,
+}
+
+/// Ids of the container that are mapped outside of its range: first id in the container, first on the host, count.
+type Hole = (u32, u32, u32);
+
 impl Mode {
     /// Reads a `--userns` value.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let bad = || {
             Error::invalid(format!("invalid user namespace mode: {text}"))
-                .hinted("it is host, auto, keep-id[:uid=N,gid=N] or container:NAME")
+                .hinted("it is host, auto[:size=N,uidmapping=C:H:N,gidmapping=C:H:N], keep-id[:uid=N,gid=N] or container:NAME")
         };
         match text {
             "" => Ok(Mode::Default),
             "host" => Ok(Mode::Host),
-            "auto" | "private" => Ok(Mode::Auto),
+            "auto" | "private" => Ok(Mode::Auto(Auto::default())),
             "keep-id" => Ok(Mode::KeepId { uid: None, gid: None }),
             _ => {
                 if let Some(name) = text.strip_prefix("container:").filter(|name| !name.is_empty()) {
                     return Ok(Mode::Container(name.to_owned()));
+                }
+                if let Some(options) = text.strip_prefix("auto:") {
+                    return Auto::parse(options).map_err(|cause| Error::invalid(format!("{}: {cause}", bad().message)));
                 }
                 keep_id(text.strip_prefix("keep-id:").ok_or_else(bad)?).ok_or_else(bad)
             }
@@ -51,8 +68,50 @@ impl Mode {
 
     /// Whether it asks for an own range, expressly.
     pub(crate) fn is_own(&self) -> bool {
-        matches!(self, Mode::Auto | Mode::KeepId { .. })
+        matches!(self, Mode::Auto(_) | Mode::KeepId { .. })
     }
+}
+
+impl Auto {
+    fn parse(options: &str) -> Result<Mode, String> {
+        let mut auto = Auto::default();
+        for option in options.split(',') {
+            let (key, value) = option.split_once('=').ok_or_else(|| format!("option {option:?} has no value"))?;
+            match key {
+                "size" => auto.size = Some(size(value)?),
+                "uidmapping" => auto.users.push(hole(value)?),
+                "gidmapping" => auto.groups.push(hole(value)?),
+                _ => return Err(format!("unknown option {key:?}")),
+            }
+        }
+        auto.users.sort_unstable();
+        auto.groups.sort_unstable();
+        auto.mappings(0).map_err(|error| error.message)?;
+        Ok(Mode::Auto(auto))
+    }
+
+    /// Users and groups for a range that begins at `base`.
+    fn mappings(&self, base: u32) -> Result<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)> {
+        let size = self.size.unwrap_or(RANGE);
+        Ok((with_holes(base, size, &self.users)?, with_holes(base, size, &self.groups)?))
+    }
+}
+
+fn size(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(size @ 1..=RANGE) => Ok(size),
+        _ => Err(format!("size={text}: a container has 1 to {RANGE} ids")),
+    }
+}
+
+/// `CONTAINER:HOST:SIZE`; a `@` before the host's id, by which Podman tells ids of the host, is what is meant anyway.
+fn hole(text: &str) -> Result<Hole, String> {
+    let bad = || format!("mapping {text:?} is not CONTAINER:HOST:SIZE");
+    let mut numbers = text.splitn(3, ':').map(|word| word.trim_start_matches('@').parse::<u32>().ok());
+    let mut next = || numbers.next().flatten();
+    let (Some(inside), Some(outside), Some(count @ 1..)) = (next(), next(), next()) else { return Err(bad()) };
+    let fits = inside.checked_add(count).is_some_and(|end| end <= RANGE) && outside.checked_add(count).is_some();
+    if fits { Ok((inside, outside, count)) } else { Err(format!("mapping {text:?}: ids beyond {RANGE}")) }
 }
 
 fn keep_id(options: &str) -> Option<Mode> {
@@ -85,7 +144,7 @@ pub(crate) enum Owner {
 pub(crate) fn owner(host: &HostConfig) -> Result<Owner> {
     Ok(match Mode::parse(&host.userns_mode)? {
         Mode::Host => Owner::Host,
-        Mode::Auto | Mode::KeepId { .. } => Owner::Own,
+        Mode::Auto(_) | Mode::KeepId { .. } => Owner::Own,
         Mode::Container(name) => Owner::Container(name),
         Mode::Default => default_owner(host),
     })
@@ -148,20 +207,29 @@ pub(crate) fn mappings(host: &HostConfig, base: u32) -> Result<(Vec<LinuxIdMappi
         (Mode::parse(&host.userns_mode)?, kept)
         && let (Ok(user), Ok(group)) = (user.parse(), group.parse())
     {
-        return Ok((with_hole(base, uid, user)?, with_hole(base, gid, group)?));
+        return Ok((with_holes(base, RANGE, &[(uid, user, 1)])?, with_holes(base, RANGE, &[(gid, group, 1)])?));
     }
-    let whole = vec![mapping(0, base, RANGE)?];
-    Ok((whole.clone(), whole))
+    match Mode::parse(&host.userns_mode)? {
+        Mode::Auto(auto) => auto.mappings(base),
+        _ => Auto::default().mappings(base),
+    }
 }
 
-/// The range with one id of the container mapped elsewhere.
-fn with_hole(base: u32, id: u32, host: u32) -> Result<Vec<LinuxIdMapping>> {
-    let parts = [(0, base, id), (id, host, 1), (id + 1, base + id + 1, RANGE - id - 1)];
-    parts
-        .into_iter()
-        .filter(|(_, _, size)| *size > 0)
-        .map(|(inside, outside, size)| mapping(inside, outside, size))
-        .collect()
+/// The first `size` ids of the range, with some ids of the container (sorted) mapped elsewhere.
+fn with_holes(base: u32, size: u32, holes: &[Hole]) -> Result<Vec<LinuxIdMapping>> {
+    let mut parts = Vec::new();
+    let mut next = 0;
+    for &(inside, outside, count) in holes {
+        if inside < next {
+            return Err(Error::invalid(format!("id {inside} of the container is mapped twice")));
+        }
+        parts.push((next, base + next, inside.min(size).saturating_sub(next)));
+        parts.push((inside, outside, count));
+        next = inside + count;
+    }
+    parts.push((next, base + next, size.saturating_sub(next)));
+    let real = parts.into_iter().filter(|(_, _, count)| *count > 0);
+    real.map(|(inside, outside, count)| mapping(inside, outside, count)).collect()
 }
 
 /// Every id that this process has itself, each under its own number: what a container of an ordinary user gets. Its user
@@ -209,7 +277,7 @@ mod tests {
     fn grammar() {
         assert_eq!(Mode::parse("keep-id:uid=5,gid=6").unwrap(), Mode::KeepId { uid: Some(5), gid: Some(6) });
         assert_eq!(Mode::parse("container:x").unwrap(), Mode::Container("x".to_owned()));
-        for bad in ["x", "container:", "keep-id:uid=a", "keep-id:size=3", "keep-id:uid=70000", "auto:size=3"] {
+        for bad in ["x", "container:", "keep-id:uid=a", "keep-id:size=3", "keep-id:uid=70000", "auto:size=0", "auto:size", "auto:x=1"] {
             assert!(Mode::parse(bad).is_err(), "{bad}");
         }
     }
@@ -227,9 +295,26 @@ mod tests {
 
     #[test]
     fn kept_id_leaves_a_hole_in_the_range() {
-        let parts = with_hole(100_000, 1000, 1001).unwrap();
-        let flat: Vec<_> = parts.iter().map(|part| (part.container_id(), part.host_id(), part.size())).collect();
-        assert_eq!(flat, [(0, 100_000, 1000), (1000, 1001, 1), (1001, 101_001, 64535)]);
-        assert_eq!(with_hole(5, 0, 7).unwrap().len(), 2);
+        let parts = with_holes(100_000, RANGE, &[(1000, 1001, 1)]).unwrap();
+        assert_eq!(flat(&parts), [(0, 100_000, 1000), (1000, 1001, 1), (1001, 101_001, 64535)]);
+        assert_eq!(with_holes(5, RANGE, &[(0, 7, 1)]).unwrap().len(), 2);
+    }
+
+    fn flat(parts: &[LinuxIdMapping]) -> Vec<(u32, u32, u32)> {
+        parts.iter().map(|part| (part.container_id(), part.host_id(), part.size())).collect()
+    }
+
+    #[test]
+    fn podmans_options_of_auto() {
+        let of = |text: &str| match Mode::parse(text).unwrap() {
+            Mode::Auto(auto) => auto.mappings(100_000).unwrap(),
+            mode => panic!("{mode:?}"),
+        };
+        let (users, groups) = of("auto:size=2000,uidmapping=1500:7:2,uidmapping=0:1000:1,gidmapping=5000:5:1");
+        assert_eq!(flat(&users), [(0, 1000, 1), (1, 100_001, 1499), (1500, 7, 2), (1502, 101_502, 498)]);
+        assert_eq!(flat(&groups), [(0, 100_000, 2000), (5000, 5, 1)]);
+        for bad in ["size=70000", "uidmapping=1:2", "uidmapping=0:0:0", "uidmapping=1:5:3,uidmapping=2:9:1"] {
+            assert!(Mode::parse(&format!("auto:{bad}")).is_err(), "{bad}");
+        }
     }
 }

@@ -64,6 +64,10 @@ impl Engine {
         warnings.extend(limits::drop_unkept_swap(&mut container.host, sandbox::cgroup::accounts_swap));
         let architecture = image.config.architecture().to_string();
         warnings.extend(platform::check(&container.image, request.platform.as_deref(), &architecture)?);
+        let mounted = Mounted { engine: self, id: container.id.clone() };
+        if container.mounts.iter().any(|mount| is_filled(mount, &resolved)) {
+            self.mount_volumes(&container, &resolved.new_volumes)?;
+        }
         // Dropped after what was made is undone.
         let filling = needs_filling(&container, &resolved).then(|| self.filling()).transpose()?;
         let mut made = Undo::default();
@@ -84,6 +88,9 @@ impl Engine {
         made.keep();
         drop(filling);
         drop(making);
+        if state == Intent::Running {
+            mounted.keep();
+        }
         failpoint::hit("create-committed");
         self.announce(&container, &new_volumes)?;
         Ok(NewContainer { container, image, warnings, run_lock, network })
@@ -265,6 +272,27 @@ fn join_by_id(connection: &records::rusqlite::Connection, host: &mut HostConfig)
         }
     }
     Ok(())
+}
+
+/// File systems of volumes that are mounted to be filled, until the container runs.
+struct Mounted<'e> {
+    engine: &'e Engine,
+    id: String,
+}
+
+impl Mounted<'_> {
+    /// The container needs them from now on.
+    fn keep(mut self) {
+        self.id.clear();
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        if !self.id.is_empty() {
+            self.engine.release_volumes(&self.id);
+        }
+    }
 }
 
 /// Whether an empty volume at this place takes over what the image has there.

@@ -2,6 +2,7 @@
 //! unambiguous prefix of an id.
 
 mod archive;
+mod boot;
 mod check;
 mod commit;
 mod cp;

@@ -117,6 +117,7 @@ impl Engine {
     /// Takes a volume off the records and its directory out of the way, while nobody can make one of the same name.
     fn take_volume(&self, name: &str) -> Result<PathBuf> {
         let _alone = self.alone()?;
+        self.release_volumes("");
         self.write(Durability::Power, |transaction| {
             volume_table::find(transaction, name)?;
             volume_table::delete(transaction, name)

@@ -27,7 +27,7 @@ impl Resolver for Names {
         let host = uri.host().ok_or(Error::HostNotFound)?;
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
         let mut found = self.empty();
-        for address in lookup(host).map_err(Error::Io)?.into_iter().take(ADDRESSES) {
+        for address in addresses(host).map_err(Error::Io)?.into_iter().take(ADDRESSES) {
             found.push(SocketAddr::new(address, port));
         }
         if found.is_empty() { Err(Error::HostNotFound) } else { Ok(found) }
@@ -43,7 +43,8 @@ fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-fn lookup(host: &str) -> io::Result<Vec<IpAddr>> {
+/// The addresses of a host.
+pub fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     if let Some(address) = literal(host) {
         return Ok(vec![address]);
     }

@@ -100,7 +100,7 @@ pub enum Rootfs {
         /// Absolute paths inside that are hidden behind an empty directory.
         hidden: Vec<PathBuf>,
         /// The changes go with the container: they are never synced to disk, and the end of its process does not wait
-        /// for its mounts to be taken down (without that the kernel syncs the whole file system of `upper` first).
+        /// for its mounts to be taken down.
         volatile: bool,
     },
     /// A directory, bind-mounted (idmapped where the configuration asks).
@@ -136,8 +136,8 @@ pub struct Created {
 }
 
 /// What the kernel takes its time to take down (it waits for a grace period for each), which belongs where nobody waits
-/// for it: detached mounts of the layers, which the container's overlay does not need any more, and the mounts of a
-/// container whose changes go with it.
+/// for it: detached mounts of the layers, which the container's overlay does not need any more, the overlay, and all mounts
+/// of a container whose changes go with it.
 #[derive(Default)]
 pub struct Held(Vec<OwnedFd>);
 

@@ -120,6 +120,7 @@ fn make(
     if writable.volatile {
         fsconfig_set_flag(&fs, "volatile").step(|| "overlay: set volatile".into())?;
     }
+    set_plain(&fs, writable.rootless)?;
     create_as(&fs, map)?;
     if map.is_some() {
         held.0.extend(layers);
@@ -128,6 +129,15 @@ fn make(
     let made = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).step(|| "mount overlay".into())?;
     check_writable(&made, writable.upper)?;
     Ok(made)
+}
+
+/// Turns off what a kernel may have on by default: with an index, a container could not be started again before its last
+/// overlay is gone; files that were copied up in part, or moved by reference, are no layer that others understand.
+fn set_plain(fs: &OwnedFd, rootless: bool) -> Result<(), Error> {
+    let options: &[&str] = if rootless { &["index", "metacopy"] } else { &["index", "metacopy", "redirect_dir"] };
+    options.iter().try_for_each(|option| {
+        fsconfig_set_string(fs, *option, "off").step(|| format!("overlay: turn {option} off"))
+    })
 }
 
 /// Where overlay cannot prepare its work directory, it does not fail but turns read-only.

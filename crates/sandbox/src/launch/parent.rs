@@ -377,7 +377,14 @@ fn root(plan: &Plan<'_>, map: Option<&IdMap>, held: &mut Held) -> Result<OwnedFd
     match &plan.launch.rootfs {
         Rootfs::Overlay { lower, upper, work, volatile, .. } => {
             let writable = Writable { upper, work, volatile: *volatile, rootless: plan.rootless };
-            overlay::overlay(lower, &writable, &plan.launch.state, map, held)
+            let made = overlay::overlay(lower, &writable, &plan.launch.state, map, held)?;
+            // The kernel syncs the whole file system of `upper` when the last one lets go of the overlay: on a busy machine
+            // half a minute's work, for which the end of a process must not wait. But a file system that was mounted for
+            // `upper` alone must go with the container, because the next start mounts it again.
+            if !upper.parent().is_some_and(linux::mount::is_mount_point) {
+                held.0.push(made.try_clone().step(|| "duplicate a descriptor".into())?);
+            }
+            Ok(made)
         }
         Rootfs::Directory(path) => {
             let receives = matches!(plan.linux.rootfs_propagation().as_deref(), Some("slave" | "rslave"));

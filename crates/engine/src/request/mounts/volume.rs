@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Lookup;
 use crate::model::{Map, MountPoint};
 use crate::table::MountRecord;
+use crate::volume_mount::FileSystem;
 use crate::volume_table::VolumeRow;
 use crate::{Error, Result};
 
@@ -17,32 +18,30 @@ pub(crate) fn check_driver(name: &str) -> Result<()> {
     }
 }
 
-/// The options of the driver `local` that are available: a directory of the host's (`type=none,o=bind,device=DIR`).
+/// The options of the driver `local` and what each needs beside it (Docker: `volume/local/local_unix.go`).
+const OPTIONS: [(&str, &[&str]); 3] = [("device", &["type"]), ("type", &["device"]), ("o", &["device", "type"])];
+
+/// An error if these options make no volume: a file system to mount, or a directory of the host's
+/// (`type=none,o=bind,device=DIR`). Whether the file system can be mounted shows when a container starts.
 pub(crate) fn check_options(options: &Map<String>) -> Result<()> {
-    if options.is_empty() {
+    for key in options.keys() {
+        let needs = OPTIONS.iter().find(|(name, _)| name == key).map(|(_, needs)| *needs);
+        let needs = needs.ok_or_else(|| match key.as_str() {
+            "size" => Error::invalid("quota size requested but no quota support")
+                .hinted("a volume of type tmpfs takes o=size=…"),
+            _ => Error::invalid(format!("invalid option: {key:?}")).hinted("the driver local has type, o and device"),
+        })?;
+        if let Some(missing) = needs.iter().find(|needed| !options.contains_key(**needed)) {
+            return Err(Error::invalid(format!("missing required option: {missing:?}")));
+        }
+    }
+    let device = options.get("device").map_or("", String::as_str);
+    if options.is_empty() || FileSystem::of(options).is_some() {
         return Ok(());
     }
-    if let Some(key) = options.keys().find(|key| !matches!(key.as_str(), "type" | "o" | "device")) {
-        return Err(
-            Error::invalid(format!("invalid option: {key:?}")).hinted("the driver local has type, o and device")
-        );
-    }
-    let get = |key: &str| options.get(key).map_or("", String::as_str);
-    let bind = get("o").split(',').all(|word| matches!(word, "bind" | "rbind" | "rw"))
-        && matches!(get("type"), "" | "none" | "bind");
-    if !bind || !get("o").contains("bind") {
-        return Err(Error::not_implemented(format!(
-            "volume options type={:?}, o={:?} are not available: only directories of the host",
-            get("type"),
-            get("o")
-        ))
-        .hinted("use type=none, o=bind and device=DIRECTORY, or mount the file system on the host first"));
-    }
-    if !get("device").starts_with('/') || !Path::new(get("device")).is_dir() {
-        return Err(Error::invalid(format!(
-            "volume option device={:?} is not a directory with an absolute path",
-            get("device")
-        )));
+    if !device.starts_with('/') || !Path::new(device).is_dir() {
+        let message = format!("volume option device={device:?} is not a directory with an absolute path");
+        return Err(Error::invalid(message));
     }
     Ok(())
 }

@@ -166,7 +166,7 @@ fn kernel() -> Kernel {
 
 /// The cgroup as the kernel has it; none where it cannot be opened (it is just being removed).
 fn cgroup(container: &Container) -> Option<Cgroup> {
-    let cgroup = sandbox::cgroup::Cgroup::open(&cgroup_path(container)).ok()?;
+    let cgroup = sandbox::cgroup::Cgroup::open(&crate::spec::cgroup_path(&container.host.cgroup_parent, &container.id)).ok()?;
     let usage = cgroup.usage().ok()?;
     let host = &container.host;
     Some(Cgroup {
@@ -183,13 +183,6 @@ fn cgroup(container: &Container) -> Option<Cgroup> {
         block: (usage.block_read, usage.block_write),
         oom_kills: usage.oom_kills,
     })
-}
-
-/// Where the container's cgroup is below the root of each hierarchy.
-fn cgroup_path(container: &Container) -> String {
-    let parent = &container.host.cgroup_parent;
-    let parent = if parent.is_empty() { "/kiste" } else { parent.trim_end_matches('/') };
-    format!("{parent}/{}", container.id)
 }
 
 /// `--cpus`, or quota over period (100 ms where only the quota is given), in billionths of a CPU.
