@@ -1,13 +1,19 @@
 //! What a reboot leaves, and `system start`, which a machine calls once after it.
 
-use kiste_tests::Env;
+use std::path::Path;
+use std::time::Duration;
+
+use kiste_tests::{Env, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Everything that runs dies at once, and what was in memory is gone.
 fn power_cut(env: &Env, containers: &[&str]) {
     let processes = containers.iter().map(|name| env.pid(name));
     for pid in env.monitors().into_iter().chain(processes.collect::<Vec<_>>()) {
         kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+        wait_until("it is dead", LIMIT, || (!Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(()));
     }
     std::fs::remove_dir_all(env.state().join("containers")).unwrap();
 }
@@ -70,9 +76,7 @@ fn a_state_directory_removed_by_hand_leaves_nothing_running() {
         let output = env.kiste(&["ps", "-a", "--format", "{{.Names}} {{.Status}}"]);
         assert!(output.stdout.starts_with("cc Exited (137)"), "{output:?}");
         assert!(output.stderr.contains("was removed while container cc ran"), "{output:?}");
-        kiste_tests::wait_until("the process has gone", std::time::Duration::from_secs(10), || {
-            (!std::path::Path::new(&format!("/proc/{process}")).exists()).then_some(())
-        });
+        wait_until("it is dead", LIMIT, || (!Path::new(&format!("/proc/{process}/exe")).exists()).then_some(()));
         env.ok(&["start", "cc"]);
         assert_eq!(env.status("cc"), "running");
         env.ok(&["rm", "-f", "cc"]);

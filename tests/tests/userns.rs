@@ -94,7 +94,8 @@ fn an_automatic_range_is_the_default() {
     std::fs::write(&file, "").unwrap();
     std::os::unix::fs::chown(&file, Some(4321), Some(4321)).unwrap();
     let (mode, bind) = ("auto:size=2048,uidmapping=1000:4321:1", format!("{}:/file", file.display()));
-    let line = "cat /proc/self/uid_map | tr -s ' ' | cut -d' ' -f2,4; stat -c %u /file; touch /tmp/x; stat -c %u /tmp/x";
+    let line =
+        "cat /proc/self/uid_map | tr -s ' ' | cut -d' ' -f2,4; stat -c %u /file; touch /tmp/x; stat -c %u /tmp/x";
     let options = ["--userns", mode, "-u", "1000", "-v", &bind];
     assert_eq!(env.sh(&options, line), "0 1000\n1000 1\n1001 1047\n65534\n1000");
     for bad in ["auto:size=70000", "auto:size=x", "auto:colour=1", "auto:uidmapping=1:2"] {

@@ -23,7 +23,9 @@ impl Tally {
 pub(crate) fn run(arguments: &[String]) -> Result {
     let (options, filter): (Vec<String>, Vec<String>) = arguments.iter().cloned().partition(|a| a.starts_with("--"));
     let has = |name: &str| options.iter().any(|option| option == name);
-    if let Some(unknown) = options.iter().find(|option| !["--no-vm", "--only-vm", "--all-vm"].contains(&option.as_str())) {
+    if let Some(unknown) =
+        options.iter().find(|option| !["--no-vm", "--only-vm", "--all-vm"].contains(&option.as_str()))
+    {
         return Err(format!("test: unknown option {unknown}"));
     }
     if !rustix::process::geteuid().is_root() {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::process::{self, at};
 use crate::build::{Built, TestProgram};
+use crate::process::{self, at};
 use crate::test::{Tally, parse_libtest};
 use crate::{Result, build, images, packages};
 

@@ -93,7 +93,8 @@ impl FileSystem {
 
 /// Options as an error shows them: without passwords.
 fn shown(data: &str) -> String {
-    let hide = |word: &str| if word.starts_with("password=") { "password=********".to_owned() } else { word.to_owned() };
+    let hide =
+        |word: &str| if word.starts_with("password=") { "password=********".to_owned() } else { word.to_owned() };
     data.split(',').map(hide).collect::<Vec<_>>().join(",")
 }
 

@@ -46,8 +46,9 @@ impl Mode {
     /// Reads a `--userns` value.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let bad = || {
-            Error::invalid(format!("invalid user namespace mode: {text}"))
-                .hinted("it is host, auto[:size=N,uidmapping=C:H:N,gidmapping=C:H:N], keep-id[:uid=N,gid=N] or container:NAME")
+            Error::invalid(format!("invalid user namespace mode: {text}")).hinted(
+                "it is host, auto[:size=N,uidmapping=C:H:N,gidmapping=C:H:N], keep-id[:uid=N,gid=N] or container:NAME",
+            )
         };
         match text {
             "" => Ok(Mode::Default),
@@ -277,7 +278,16 @@ mod tests {
     fn grammar() {
         assert_eq!(Mode::parse("keep-id:uid=5,gid=6").unwrap(), Mode::KeepId { uid: Some(5), gid: Some(6) });
         assert_eq!(Mode::parse("container:x").unwrap(), Mode::Container("x".to_owned()));
-        for bad in ["x", "container:", "keep-id:uid=a", "keep-id:size=3", "keep-id:uid=70000", "auto:size=0", "auto:size", "auto:x=1"] {
+        for bad in [
+            "x",
+            "container:",
+            "keep-id:uid=a",
+            "keep-id:size=3",
+            "keep-id:uid=70000",
+            "auto:size=0",
+            "auto:size",
+            "auto:x=1",
+        ] {
             assert!(Mode::parse(bad).is_err(), "{bad}");
         }
     }

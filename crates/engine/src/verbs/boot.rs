@@ -34,9 +34,7 @@ impl Engine {
             && match policy.name.as_str() {
                 "always" => true,
                 "unless-stopped" => !stopped()?,
-                "on-failure" => {
-                    container.exit_code != 0 && (attempts <= 0 || container.restart_count < i64::from(attempts))
-                }
+                "on-failure" => container.exit_code != 0 && (attempts <= 0 || container.restart_count < attempts),
                 _ => false,
             })
     }

@@ -135,9 +135,9 @@ fn make(
 /// overlay is gone; files that were copied up in part, or moved by reference, are no layer that others understand.
 fn set_plain(fs: &OwnedFd, rootless: bool) -> Result<(), Error> {
     let options: &[&str] = if rootless { &["index", "metacopy"] } else { &["index", "metacopy", "redirect_dir"] };
-    options.iter().try_for_each(|option| {
-        fsconfig_set_string(fs, *option, "off").step(|| format!("overlay: turn {option} off"))
-    })
+    options
+        .iter()
+        .try_for_each(|option| fsconfig_set_string(fs, *option, "off").step(|| format!("overlay: turn {option} off")))
 }
 
 /// Where overlay cannot prepare its work directory, it does not fail but turns read-only.

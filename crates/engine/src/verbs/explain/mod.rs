@@ -166,7 +166,8 @@ fn kernel() -> Kernel {
 
 /// The cgroup as the kernel has it; none where it cannot be opened (it is just being removed).
 fn cgroup(container: &Container) -> Option<Cgroup> {
-    let cgroup = sandbox::cgroup::Cgroup::open(&crate::spec::cgroup_path(&container.host.cgroup_parent, &container.id)).ok()?;
+    let cgroup =
+        sandbox::cgroup::Cgroup::open(&crate::spec::cgroup_path(&container.host.cgroup_parent, &container.id)).ok()?;
     let usage = cgroup.usage().ok()?;
     let host = &container.host;
     Some(Cgroup {
