@@ -17,7 +17,7 @@ mod user;
 pub use api::Api;
 pub use bundle::Bundle;
 pub use env::Env;
-pub use netns::Netns;
+pub use netns::{Netns, neighbour, within};
 pub use process::{Output, finish, wait_until};
 pub use pty::Terminal;
 pub use registry::Registry;

@@ -7,8 +7,11 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::process::finish;
 
 /// A network namespace with a loopback device, for as long as this or anything in it lives.
 pub struct Netns {
@@ -39,6 +42,11 @@ impl Netns {
         move_into_link_name_space(self.handle.as_fd(), Some(LinkNameSpaceType::Network)).expect("a namespace to join");
     }
 
+    /// What `work` returns that is done in it: sockets that it opens stay there.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        within(self.keeper.id(), work)
+    }
+
     /// A command that runs in it.
     pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
@@ -59,6 +67,40 @@ impl Drop for Netns {
         }
         let _ = self.keeper.wait();
     }
+}
+
+/// Another host, 192.0.2.2 and 2001:db8::2, on a wire with the one of the calling thread, 192.0.2.1 and 2001:db8::1.
+pub fn neighbour() -> Netns {
+    let other = Netns::new();
+    let pid = other.pid().to_string();
+    let own = |line: &str| ip(&mut Command::new("ip"), line);
+    own(&format!("link add wire0 type veth peer name eth0 netns {pid}"));
+    own("addr add 192.0.2.1/24 dev wire0");
+    own("-6 addr add 2001:db8::1/64 dev wire0 nodad");
+    own("link set wire0 up");
+    for line in
+        ["addr add 192.0.2.2/24 dev eth0", "-6 addr add 2001:db8::2/64 dev eth0 nodad", "link set eth0 up"]
+    {
+        ip(&mut other.command("ip", &[]), line);
+    }
+    other
+}
+
+fn ip(command: &mut Command, line: &str) {
+    finish(command.args(line.split(' ')), None, Duration::from_secs(10)).ok();
+}
+
+/// What `work` returns that is done in the network namespace of a process, by a thread that ends with it.
+pub fn within<T: Send>(pid: u32, work: impl FnOnce() -> T + Send) -> T {
+    let handle = File::open(format!("/proc/{pid}/ns/net")).expect("the namespace has a handle");
+    let enter = || move_into_link_name_space(handle.as_fd(), Some(LinkNameSpaceType::Network));
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            enter().expect("a namespace to join");
+            work()
+        });
+        thread.join().expect("the work in another namespace")
+    })
 }
 
 /// Moves the calling thread into a namespace of its own, unless it is in one: threads that a test starts are born in the

@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
 use crate::fixtures;
 
 /// The user's number and group, which no Debian package hands out.
@@ -15,6 +17,8 @@ const SUBORDINATE: u32 = 1_400_000_000;
 
 /// What is mounted, and who goes on.
 const SCRIPT: &str = "for name in passwd group subuid subgid; do mount --bind \"$0/$name\" /etc/$name || exit 99; done
+    mount --bind \"$0/tun\" /dev/net/tun || exit 99
+    if [ -e \"$0/no-pasta\" ]; then mount --bind /dev/null \"$(command -v pasta)\" || exit 99; fi
     exec setpriv --reuid 54321 --regid 54321 --clear-groups --inh-caps=-all -- \"$@\"";
 
 /// The user's files.
@@ -42,6 +46,11 @@ impl User {
         ] {
             fs::write(files.join(name), text).expect("a file for the user");
         }
+        // Distributions let everybody open it.
+        let tun = files.join("tun");
+        let (mode, number) = (Mode::from_raw_mode(0o666), makedev(10, 200));
+        mknodat(CWD, &tun, FileType::CharacterDevice, mode, number).expect("the tests run as root");
+        fs::set_permissions(&tun, fs::Permissions::from_mode(0o666)).expect("the user's directory");
         // The build directory may be closed to others.
         let program = files.join("kiste");
         fs::copy(fixtures::kiste(), &program).expect("the product's program");

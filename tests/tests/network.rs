@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use kiste_tests::{Env, Netns, finish, wait_until};
+use kiste_tests::{Env, Netns, finish, neighbour, wait_until};
 
 /// Serves its host name and the address of whoever asks, on port 80.
 const SERVER: &str = "mkdir -p /w/cgi-bin && printf '#!/bin/sh\\necho; echo $REMOTE_ADDR' > /w/cgi-bin/who && \
@@ -47,24 +47,6 @@ fn address(env: &Env, name: &str) -> String {
 #[track_caller]
 fn host(program: &str, arguments: &[&str]) -> String {
     finish(Command::new(program).args(arguments), None, Duration::from_secs(10)).ok().to_owned()
-}
-
-/// Another host, 192.0.2.2, on a wire with the one that runs containers, 192.0.2.1.
-fn neighbour() -> Netns {
-    let other = Netns::new();
-    let pid = other.pid().to_string();
-    host("ip", &["link", "add", "wire0", "type", "veth", "peer", "name", "eth0", "netns", &pid]);
-    host("ip", &["addr", "add", "192.0.2.1/24", "dev", "wire0"]);
-    host("ip", &["-6", "addr", "add", "2001:db8::1/64", "dev", "wire0", "nodad"]);
-    host("ip", &["link", "set", "wire0", "up"]);
-    for arguments in [
-        &["addr", "add", "192.0.2.2/24", "dev", "eth0"][..],
-        &["-6", "addr", "add", "2001:db8::2/64", "dev", "eth0", "nodad"],
-        &["link", "set", "eth0", "up"],
-    ] {
-        finish(&mut other.command("ip", arguments), None, Duration::from_secs(10)).ok();
-    }
-    other
 }
 
 /// What the other host gets from a server.

@@ -2,7 +2,10 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use kiste_tests::Env;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use kiste_tests::{Env, neighbour, wait_until, within};
 
 const USER: u32 = 54321;
 const SUBORDINATE: u32 = 1_400_000_000;
@@ -133,4 +136,45 @@ fn many_commands_at_once_share_one_namespace() {
         let other = format!("container:c{}", (number + 1) % 8);
         assert_eq!(env.sh(&["--pid", &other, "--network", "none"], "cat /proc/1/comm"), "sleep");
     }
+}
+
+#[test]
+fn networks_names_and_published_ports() {
+    let env = Env::of_user(65536);
+    let other = neighbour();
+    env.ok(&["network", "create", "--subnet", "10.97.0.0/24", "net"]);
+    env.detached(&["--name", "web", "--network", "net", "-p", "8080:80", "-p", "5300:53/udp"], "exec sleep 1000");
+    assert_eq!(env.sh(&["--network", "net"], "nslookup web | grep -c 'Address: 10.97.0.2'"), "1");
+    assert_eq!(env.ok(&["port", "web", "80"]), "0.0.0.0:8080\n[::]:8080");
+    let listener = within(env.pid("web"), || TcpListener::bind("0.0.0.0:80").unwrap());
+    let connect = |address: &str| {
+        let address: SocketAddr = address.parse().unwrap();
+        TcpStream::connect_timeout(&address, Duration::from_secs(5))
+    };
+    wait_until("the host reaches it", Duration::from_secs(10), || connect("127.0.0.1:8080").ok());
+    listener.accept().unwrap();
+    let _client = other.within(|| connect("192.0.2.1:8080")).unwrap();
+    let (_, from) = listener.accept().unwrap();
+    assert_eq!(from.ip().to_string(), "192.0.2.2", "the client's own address");
+    let server = within(env.pid("web"), || UdpSocket::bind("0.0.0.0:53").unwrap());
+    server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let client = other.within(|| UdpSocket::bind("192.0.2.2:0").unwrap());
+    client.send_to(b"ping", "192.0.2.1:5300").unwrap();
+    let (_, from) = server.recv_from(&mut [0; 16]).unwrap();
+    assert_eq!(from.ip().to_string(), "192.0.2.2");
+    env.kiste(&["run", "--rm", "-p", "8080:80", "busybox", "true"]).fails(125, &["port is already allocated"]);
+    assert!(!std::process::Command::new("ip").args(["-o", "link"]).output().unwrap().stdout.windows(6).any(|w| w == b" kiste"));
+    env.ok(&["rm", "-f", "web"]);
+    TcpListener::bind("0.0.0.0:8080").expect("the port is free again");
+}
+
+#[test]
+fn without_pasta_the_way_out_is_said() {
+    let env = Env::of_user(65536);
+    env.write("user/no-pasta", "");
+    env.kiste(&["run", "--rm", "busybox", "true"])
+        .fails(125, &["networks without root: pasta is missing: apt install passt", "--network none"]);
+    env.sh(NONE, "true");
+    let info = env.kiste(&["info"]);
+    assert!((info.stdout + &info.stderr).contains("pasta is missing: apt install passt"));
 }

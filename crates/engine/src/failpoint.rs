@@ -1,6 +1,6 @@
 //! The engine's places at which a test can make the process die as if by `kill -9`.
 
-/// Every place, in the order in which a container's life passes them.
+/// Every place, in the order in which a container's life passes them, then a network's.
 pub const NAMES: &[&str] = &[
     "create-begun",
     "create-directory-made",
@@ -13,6 +13,7 @@ pub const NAMES: &[&str] = &[
     "start-handed-over",
     "monitor-begun",
     "monitor-cgroup-made",
+    "monitor-connected",
     "monitor-created",
     "monitor-status-written",
     "monitor-started",
@@ -28,6 +29,10 @@ pub const NAMES: &[&str] = &[
     "remove-marked",
     "remove-directory-gone",
     "remove-deleted",
+    "network-recorded",
+    "network-made",
+    "network-forgotten",
+    "network-unmade",
 ];
 
 /// Dies here if the environment says so (see [`linux::failpoint`]). `name` is one of [`NAMES`].

@@ -16,6 +16,7 @@ mod files;
 mod filters;
 mod glob;
 mod ids;
+mod links;
 mod log;
 pub mod model;
 pub mod monitor;

@@ -55,10 +55,11 @@ pub(crate) fn forget(state: &Path, network: &str) {
 }
 
 /// The names that a container knows.
-pub(crate) fn names(state: &Path, attachment: &Attachment, questions: &Questions) -> Names {
+pub(crate) fn names(state: &Path, attachment: &Attachment) -> Names {
     let member =
         |endpoint: &Endpoint| Some(Member { name: endpoint.network.name.clone(), zone: zone(state, endpoint)? });
-    Names { networks: attachment.endpoints.iter().filter_map(member).collect(), links: questions.links.clone() }
+    let links = attachment.endpoints.iter().flat_map(|endpoint| &endpoint.links).map(|link| link_names(link));
+    Names { networks: attachment.endpoints.iter().filter_map(member).collect(), links: links.collect() }
 }
 
 /// What a container's name server is to know, if it has one: one that is in a network of the user's, or whose host has no
@@ -75,27 +76,18 @@ pub(crate) fn questions(host: &HostConfig, attachment: Option<&Attachment>, of_h
     Some(Questions {
         servers: host.dns.clone(),
         ndots: host.dns_options.iter().any(ndots),
-        links: host.links.iter().flatten().map(|link| link_names(link)).collect(),
     })
 }
 
-/// `--link NAME:ALIAS` as (alias in small letters, name); `/NAME:/OTHER/ALIAS` as clients send it back.
+/// A link as (alias, name), in small letters.
 fn link_names(link: &str) -> (String, String) {
-    let (name, alias) = link.split_once(':').unwrap_or((link, link));
-    let last = |path: &str| path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
-    (last(alias), last(name))
+    let (name, alias) = crate::links::split(link);
+    (alias.to_ascii_lowercase(), name.to_ascii_lowercase())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn links_as_typed_and_as_sent() {
-        assert_eq!(link_names("db:Database"), ("database".to_owned(), "db".to_owned()));
-        assert_eq!(link_names("/db:/web/database"), ("database".to_owned(), "db".to_owned()));
-        assert_eq!(link_names("db"), ("db".to_owned(), "db".to_owned()));
-    }
 
     #[test]
     fn who_gets_a_name_server() {

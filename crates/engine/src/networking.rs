@@ -15,7 +15,7 @@ use crate::request::network::{self as request, has_endpoints};
 use crate::request::{files, names};
 use crate::table::{self, Container, json};
 use crate::verbs::read_plan;
-use crate::{Context as _, Engine, Error, Result, clock, naming, status, user_network};
+use crate::{Context as _, Engine, Error, Result, clock, links, naming, status, user_network};
 
 /// A network of a container with what is asked of it.
 pub(crate) type Place = (Network, EndpointSettings);
@@ -79,7 +79,7 @@ pub(crate) fn activate(
     }
     let wishes: Vec<(Network, Wish)> = places
         .iter()
-        .map(|(network, settings)| Ok((network.clone(), request::wish(network, settings)?)))
+        .map(|(network, settings)| Ok((network.clone(), wish(network, settings, config)?)))
         .collect::<Result<_>>()?;
     let ports = request::ports(config, host)?;
     let owner = |id: &str| match table::find(transaction, id) {
@@ -89,6 +89,15 @@ pub(crate) fn activate(
     let activated = endpoints::activate(transaction, id, &wishes, &ports, &owner);
     let attachment = activated.map_err(|error| setting_up(error, name, id, &wishes))?;
     Ok(Some(attachment))
+}
+
+/// What is asked of an endpoint; a container is called by its host name too.
+pub(crate) fn wish(network: &Network, settings: &EndpointSettings, config: &Config) -> Result<Wish> {
+    let mut wish = request::wish(network, settings)?;
+    if !config.hostname.is_empty() {
+        wish.aliases.push(config.hostname.clone());
+    }
+    Ok(wish)
 }
 
 /// Docker's words around an error of ports and addresses.
@@ -144,7 +153,7 @@ impl Engine {
             String::new()
         };
         let path = self.paths().container(&container.id).join("hosts");
-        let text = files::hosts(config, host, &of_host, attachment);
+        let text = links::in_hosts(files::hosts(config, host, &of_host, attachment), &self.link_hosts(container)?);
         fs::write(&path, text).step(|| format!("write {}", path.display()))
     }
 

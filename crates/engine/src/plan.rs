@@ -66,8 +66,6 @@ pub struct Questions {
     pub servers: Vec<String>,
     /// The user has set `ndots`.
     pub ndots: bool,
-    /// Names for this container only: (alias, name).
-    pub links: Vec<(String, String)>,
 }
 
 /// How the root file system is made.

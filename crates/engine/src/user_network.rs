@@ -122,7 +122,8 @@ pub(crate) fn enter(paths: &Paths, connected: bool) -> Result<()> {
         Some(namespace) => namespace,
         None => place.make()?,
     };
-    if connected && !place.pasta_lives() {
+    // A host that leads nowhere has containers that reach each other, and the host by published ports.
+    if connected && network::link::routes::has_default()? && !place.pasta_lives() {
         place.start_pasta()?;
     }
     join(namespace.as_fd(), Kinds::NETWORK).step(|| "join the user's network namespace".to_owned())?;

@@ -34,8 +34,29 @@ pub fn set_transparent(socket: impl std::os::fd::AsFd, v4: bool) -> io::Result<(
 
 /// Lets no packet into a socket: a filter that cuts each one off at length 0.
 pub fn drop_all(socket: impl std::os::fd::AsFd) -> io::Result<()> {
-    let mut code = [libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 }];
-    let program = libc::sock_fprog { len: 1, filter: code.as_mut_ptr() };
+    filter(socket, &mut [instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0)])
+}
+
+/// Lets only those packets (or messages) into a socket whose byte at `offset` is one of `values`, at most 200.
+pub fn accept_only(socket: impl std::os::fd::AsFd, offset: u32, values: &[u8]) -> io::Result<()> {
+    let mut code = vec![instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, offset)];
+    for (index, value) in values.iter().enumerate() {
+        // Over the other comparisons and the refusal that follows them.
+        let jump = (values.len() - index) as u8;
+        code.push(instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, jump, 0, (*value).into()));
+    }
+    code.push(instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0));
+    code.push(instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX));
+    filter(socket, &mut code)
+}
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt, jf, k }
+}
+
+/// Attaches a classic BPF program.
+fn filter(socket: impl std::os::fd::AsFd, code: &mut [libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog { len: code.len() as u16, filter: code.as_mut_ptr() };
     let (value, size) = ((&raw const program).cast(), size_of::<libc::sock_fprog>() as libc::socklen_t);
     // SAFETY: `value` points to a sock_fprog of `size` bytes, whose `filter` points to `len` instructions; the kernel
     // copies them during the call.

@@ -100,7 +100,7 @@ fn family(v4: bool) -> &'static str {
 fn check_wanted(transaction: &Transaction<'_>, network: &Network, subnet: &Subnet, wanted: IpAddr) -> Result<IpAddr> {
     let v4 = wanted.is_ipv4();
     if !subnet.net.contains(wanted) {
-        return Err(Error::invalid(format!("no configured subnet contains IP address {wanted}")));
+        return Err(Error::invalid(format!("no configured subnet or ip-range contain the IP address {wanted}")));
     }
     let taken = || -> Result<bool> {
         let sql = format!("SELECT count(*) FROM endpoint WHERE network = ?1 AND {} = ?2", column(v4));

@@ -8,6 +8,7 @@ use records::rusqlite::{self, Connection, Transaction, params};
 
 use crate::error::Result;
 use crate::model::{Attachment, Endpoint, Network};
+use crate::options::{EGRESS, INGRESS};
 use crate::publish::{self, Publish};
 use crate::table::{document, find, json};
 use crate::{allocate, firewall};
@@ -31,6 +32,12 @@ pub struct Wish {
     pub device: Option<String>,
     /// Kernel parameters of the device.
     pub sysctls: Vec<String>,
+    /// Names of others for this container alone, `NAME:ALIAS`.
+    pub links: Vec<String>,
+    /// Bytes a second that it may send, if not what the network says.
+    pub egress: Option<u64>,
+    /// Bytes a second that it may be sent.
+    pub ingress: Option<u64>,
 }
 
 /// An endpoint on record.
@@ -161,6 +168,9 @@ fn give(
         default_route: [false; 2],
         aliases: wish.aliases.clone(),
         sysctls: wish.sysctls.clone(),
+        links: wish.links.clone(),
+        egress: wish.egress.unwrap_or_else(|| network.bandwidth(EGRESS)),
+        ingress: wish.ingress.unwrap_or_else(|| network.bandwidth(INGRESS)),
         network: network.clone(),
         id,
     })
@@ -230,6 +240,7 @@ pub fn deactivate(transaction: &Transaction<'_>, container: &str) -> Result<()> 
 /// Forgets everything about a container.
 pub fn forget(transaction: &Transaction<'_>, container: &str) -> Result<()> {
     transaction.prepare_cached("DELETE FROM endpoint WHERE container = ?1")?.execute([container])?;
+    transaction.prepare_cached("DELETE FROM link WHERE container = ?1 OR target = ?1")?.execute([container])?;
     transaction.prepare_cached("DELETE FROM port WHERE container = ?1")?.execute([container])?;
     Ok(())
 }

@@ -9,6 +9,7 @@ pub mod endpoints;
 pub mod error;
 pub mod files;
 pub mod firewall;
+pub mod legacy;
 pub mod link;
 pub mod model;
 pub mod networks;
@@ -21,6 +22,7 @@ pub mod reserve;
 pub mod subnet;
 pub mod table;
 pub mod transparent;
+pub mod watch;
 
 pub use error::{Error, Kind, Result};
 pub use model::{Attachment, Driver, Endpoint, Network, Port, Protocol, Subnet};

@@ -137,6 +137,12 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
     /// Kernel parameters of the device (`net.ipv4.conf.IFNAME.…=…`).
     pub sysctls: Vec<String>,
+    /// Names of others that only this container knows, `NAME:ALIAS`.
+    pub links: Vec<String>,
+    /// Bytes a second that the container may send; 0: any number.
+    pub egress: u64,
+    /// Bytes a second that it may be sent; 0: any number.
+    pub ingress: u64,
 }
 
 impl Endpoint {

@@ -28,9 +28,14 @@ pub fn ensure_predefined(transaction: &Transaction<'_>, id: &dyn Fn() -> String,
     };
     let mut bridge = base(DEFAULT, Driver::Bridge);
     bridge.device = firewall::default_bridge(transaction);
-    let net = allocate::range4(&taken(transaction)?, true)?;
-    bridge.subnets =
-        vec![with_gateway(Subnet { net, gateway: None, range: None, auxiliary: BTreeMap::new(), chosen: false })];
+    bridge.ipv6 = link::has_v6();
+    let taken = taken(transaction)?;
+    let mut nets = vec![allocate::range4(&taken, true)?];
+    if bridge.ipv6 {
+        nets.push(allocate::range6(&bridge.id, &taken)?);
+    }
+    let subnet = |net| Subnet { net, gateway: None, range: None, auxiliary: BTreeMap::new(), chosen: false };
+    bridge.subnets = nets.into_iter().map(|net| with_gateway(subnet(net))).collect();
     let named = |name: &str, value: &str| (format!("com.docker.network.{name}"), value.to_owned());
     bridge.options = BTreeMap::from([
         named("bridge.default_bridge", "true"),

@@ -32,6 +32,11 @@ pub const IFNAME: &str = "com.docker.network.endpoint.ifname";
 /// Option of an endpoint: kernel parameters of its device.
 pub const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
+/// Option of an endpoint, and of a network for all of its endpoints: what a container may send, `10mbit`.
+pub const EGRESS: &str = "kiste.bandwidth.egress";
+/// The same for what it may be sent.
+pub const INGRESS: &str = "kiste.bandwidth.ingress";
+
 /// Longest name of a device (`IFNAMSIZ` less the zero byte).
 pub const LONGEST_DEVICE: usize = 15;
 
@@ -52,6 +57,11 @@ impl Network {
     /// The bridge's name that the user chose.
     pub fn chosen_bridge(&self) -> Option<&str> {
         self.option(NAME)
+    }
+
+    /// Bytes a second that a container may send (or be sent) unless its endpoint says something else; 0: any number.
+    pub fn bandwidth(&self, name: &str) -> u64 {
+        self.option(name).and_then(rate).unwrap_or(0)
     }
 
     /// Whether containers of the network reach each other.
@@ -151,6 +161,7 @@ fn check_one(network: &Network, name: &str, value: &str) -> Result<()> {
     let valid = match (network.driver, name) {
         (_, MTU) => value.is_empty() || value.parse::<u32>().is_ok_and(|mtu| mtu == 0 || (68..=65_535).contains(&mtu)),
         (_, PREFIX) => is_device(&format!("{value}0")),
+        (_, EGRESS) | (Driver::Bridge, INGRESS) => rate(value).is_some(),
         (Driver::Bridge, NAME) => is_device(value),
         (Driver::Bridge, ICC | MASQUERADE | INHIBIT | DEFAULT_BRIDGE) => boolean(value).is_some(),
         (Driver::Bridge, BINDING | "com.docker.network.host_ipv4") => is_address(value, true),
@@ -184,6 +195,7 @@ pub fn check_endpoint<'a>(options: impl Iterator<Item = (&'a String, &'a String)
         let valid = match name.as_str() {
             IFNAME => is_device(value) && value != "lo",
             SYSCTLS => value.split(',').all(|pair| sysctl_path(pair, "eth0").is_some()),
+            EGRESS | INGRESS => rate(value).is_some(),
             _ => return Err(Error::invalid(format!("unknown option {name} of an endpoint"))),
         };
         if !valid {
@@ -191,6 +203,27 @@ pub fn check_endpoint<'a>(options: impl Iterator<Item = (&'a String, &'a String)
         }
     }
     Ok(())
+}
+
+/// Bytes a second of a rate as tc(8) has it: `10mbit`, `500kbit`, `2mbps` (bytes), without a unit bits. Not less than
+/// 8 kbit.
+pub fn rate(text: &str) -> Option<u64> {
+    let text = text.to_ascii_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let (prefix, bytes) = match unit.strip_suffix("bit").or(Some("").filter(|_| unit.is_empty())) {
+        Some(prefix) => (prefix, 0.125),
+        None => (unit.strip_suffix("bps")?, 1.0),
+    };
+    let factor = match prefix {
+        "" => 1.0,
+        "k" => 1e3,
+        "m" => 1e6,
+        "g" => 1e9,
+        _ => return None,
+    };
+    let rate = number.parse::<f64>().ok()? * factor * bytes;
+    (1000.0..1e12).contains(&rate).then_some(rate as u64)
 }
 
 /// Where below `/proc/sys` a kernel parameter of a device is, and its value: `net.ipv4.conf.IFNAME.forwarding=1`.
@@ -227,6 +260,15 @@ mod tests {
             (BINDING, "::1"),
         ] {
             assert!(check(&network(&[bad])).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn rates_have_units() {
+        let bytes = ["8kbit", "10mbit", "1.5MBit", "2mbps", "80000", "10gbit"].map(rate);
+        assert_eq!(bytes, [1000, 1_250_000, 187_500, 2_000_000, 10_000, 1_250_000_000].map(Some));
+        for bad in ["", "x", "10", "-1mbit", "1tbit", "1 mbit", "1.2.3mbit", "9999999gbit", "mbit"] {
+            assert_eq!(rate(bad), None, "{bad}");
         }
     }
 

@@ -8,7 +8,9 @@ use crate::error::{Error, Kind, Result};
 use crate::model::Network;
 
 /// The tables of this crate. `active` endpoints belong to containers that run: only they have addresses. Addresses are
-/// numbers in big-endian order, so that they sort; `''` as a port's address is every address of the family.
+/// numbers in big-endian order, so that they sort; `''` as a port's address is every address of the family. `link` holds
+/// what containers of the default network call others; `doomed` are networks that are removed, until nothing of them is
+/// left on the host.
 pub const SCHEMA: records::Schema = records::Schema {
     room: "network",
     migrations: &["
@@ -43,6 +45,19 @@ pub const SCHEMA: records::Schema = records::Schema {
         PRIMARY KEY (protocol, v4, port, address)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX port_container ON port (container);
+    ",
+    "
+    CREATE TABLE link (
+        container TEXT NOT NULL,
+        alias TEXT NOT NULL,
+        target TEXT NOT NULL,
+        PRIMARY KEY (container, alias)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX link_target ON link (target);
+    CREATE TABLE doomed (
+        network TEXT PRIMARY KEY,
+        document TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
     "],
 };
 
@@ -127,5 +142,19 @@ pub fn delete(transaction: &Transaction<'_>, network: &Network) -> Result<()> {
         ));
     }
     transaction.prepare_cached("DELETE FROM network WHERE id = ?1")?.execute([&network.id])?;
+    let sql = "INSERT OR REPLACE INTO doomed (network, document) VALUES (?1, ?2)";
+    transaction.prepare_cached(sql)?.execute(params![network.id, json(network)?])?;
+    Ok(())
+}
+
+/// Networks that are removed, of which something may be left on the host.
+pub fn doomed(connection: &Connection) -> Result<Vec<Network>> {
+    let mut statement = connection.prepare_cached("SELECT document FROM doomed")?;
+    Ok(statement.query_map([], |row| document(row, 0))?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Nothing is left of a network.
+pub fn forget(transaction: &Transaction<'_>, network: &Network) -> Result<()> {
+    transaction.prepare_cached("DELETE FROM doomed WHERE network = ?1")?.execute([&network.id])?;
     Ok(())
 }

@@ -96,7 +96,7 @@ fn ask(at: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 fn connections_of_ipv6_reach_a_container_with_ipv4() {
     own_network();
     let (socket, at) = reserved("[::1]:0", SocketType::STREAM);
-    let _proxy = Running::start(vec![Route { socket, datagrams: false, target: echo(), transparent: false }]);
+    let _proxy = Running::start(vec![Route { socket, datagrams: false, target: echo(), other: None, transparent: false }]);
     assert_eq!(ask(at, b"hello").unwrap(), b"HELLO");
     // More than any buffer holds, both ways, on several connections at once.
     let much = vec![b'x'; 20 << 20];
@@ -115,7 +115,7 @@ fn a_container_that_does_not_listen_ends_the_connection() {
     own_network();
     let (socket, at) = reserved("127.0.0.1:0", SocketType::STREAM);
     let target = "127.0.0.1:9".parse().unwrap();
-    let _proxy = Running::start(vec![Route { socket, datagrams: false, target, transparent: false }]);
+    let _proxy = Running::start(vec![Route { socket, datagrams: false, target, other: None, transparent: false }]);
     for _ in 0..3 {
         assert!(ask(at, b"hello").map_or(true, |answer| answer.is_empty()));
     }
@@ -127,7 +127,7 @@ fn a_client_that_breaks_off_is_noticed() {
     let (socket, at) = reserved("127.0.0.1:0", SocketType::STREAM);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
-    let _proxy = Running::start(vec![Route { socket, datagrams: false, target, transparent: false }]);
+    let _proxy = Running::start(vec![Route { socket, datagrams: false, target, other: None, transparent: false }]);
     let client = TcpStream::connect(at).unwrap();
     let (mut server, _) = listener.accept().unwrap();
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
@@ -153,7 +153,7 @@ fn datagrams_find_their_way_back() {
             server.send_to(&buffer[..length], from).unwrap();
         }
     });
-    let _proxy = Running::start(vec![Route { socket, datagrams: true, target, transparent: false }]);
+    let _proxy = Running::start(vec![Route { socket, datagrams: true, target, other: None, transparent: false }]);
     let clients: Vec<UdpSocket> = (0..20).map(|_| UdpSocket::bind("[::1]:0").unwrap()).collect();
     for (number, client) in clients.iter().enumerate() {
         client.send_to(format!("client {number}").as_bytes(), at).unwrap();

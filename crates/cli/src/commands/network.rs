@@ -77,6 +77,9 @@ pub(crate) struct ConnectArgs {
     /// IPv6 address (e.g., "2001:db8::33")
     #[arg(long, value_name = "ip", value_parser = address)]
     ip6: Option<String>,
+    /// Add link to another container
+    #[arg(long, value_name = "list")]
+    link: Vec<String>,
     /// Add a link-local address for the container
     #[arg(long, value_name = "ipSlice", value_delimiter = ',', value_parser = address)]
     link_local_ip: Vec<String>,
@@ -166,9 +169,15 @@ impl Verb for CreateArgs {
             labels: self.labels.into_iter().map(label).collect(),
         };
         let id = context.engine.create_network(&request)?;
+        warn(context);
         writeln!(context.out(), "{id}")?;
         Ok(0)
     }
+}
+
+/// Tells the user of other firewalls that are in the containers' way.
+fn warn(context: &Context) {
+    context.engine.network_warnings().iter().for_each(|warning| say(&format!("{warning}\n")));
 }
 
 /// First and last address of a range as numbers, and whether it is of IPv4.
@@ -267,6 +276,7 @@ impl Verb for ConnectArgs {
             aliases: Some(self.alias).filter(|aliases| !aliases.is_empty()),
             driver_opts: Some(options).filter(|options| !options.is_empty()),
             gw_priority: self.gw_priority,
+            links: Some(self.link).filter(|links| !links.is_empty()),
             ..EndpointSettings::default()
         };
         context.engine.connect_network(&self.network, &self.container, &settings)?;
@@ -321,7 +331,8 @@ fn row(network: NetworkRow, whole: bool) -> Row {
     let labels: Vec<String> = network.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let id = if whole { network.id.clone() } else { network.id[..12].to_owned() };
     let fields = json!({
-        "CreatedAt": network.created,
+        // As Go prints the daemon's time.
+        "CreatedAt": network.created.replacen('T', " ", 1).replacen('Z', " +0000 UTC", 1),
         "Driver": network.driver,
         "ID": id,
         "IPv4": network.ipv4.to_string(),
@@ -369,6 +380,7 @@ impl Verb for ReloadArgs {
 
     fn run(self, context: &Context) -> Result<u8> {
         let ids = context.engine.reload_networks()?;
+        warn(context);
         if ids.is_empty() {
             say("no container is connected to a network\n");
         }

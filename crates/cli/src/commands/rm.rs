@@ -4,7 +4,7 @@ use engine::{ErrorKind, RemoveOptions};
 
 use crate::commands::{Verb, for_each};
 use crate::context::{Context, report};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -27,8 +27,10 @@ impl Verb for Args {
 
     fn run(self, context: &Context) -> Result<u8> {
         if self.link {
-            return Err(Failure::new("--link: containers have no links to remove")
-                .hinted("use a network of your own instead of links"));
+            return for_each(&self.containers, |name| {
+                context.engine.remove_link(name)?;
+                context.print(&format!("{name}\n"))
+            });
         }
         let options = RemoveOptions { force: self.force, volumes: self.volumes };
         for_each(&self.containers, |name| match context.engine.remove(name.trim_matches('/'), options) {

@@ -53,7 +53,7 @@ pub struct NetworkRequest {
     /// Whether endpoints get IPv4 addresses; absent: yes.
     #[serde(rename = "EnableIPv4")]
     pub enable_ipv4: Option<bool>,
-    /// Whether endpoints get IPv6 addresses; absent: if there is an IPv6 range.
+    /// Whether endpoints get IPv6 addresses; absent: those of bridges do.
     #[serde(rename = "EnableIPv6")]
     pub enable_ipv6: Option<bool>,
     /// Address ranges.

@@ -2,6 +2,7 @@
 //! code. Single-threaded, epoll, small: it opens the database only to record the end. Requests of clients are in
 //! `requests`, what follows from the end in `ending`.
 
+mod care;
 mod clients;
 mod ending;
 mod events;
@@ -314,6 +315,10 @@ impl Monitor {
             Token::Process => self.process_ended(),
             Token::Names => self.with_services(Services::answer),
             Token::Proxy => self.with_services(Services::forward),
+            Token::Watch | Token::Repair => {
+                let Some(run) = &mut self.run else { return };
+                run.services.look_after(&self.poll);
+            }
             Token::Listener => drop(self.clients.accept(&self.poll, &self.listener)),
             Token::Signal => self.signalled(),
             Token::Output(0) => self.output(Stream::Stdout),
@@ -341,7 +346,9 @@ impl Monitor {
 
     fn check_deadlines(&mut self) {
         let now = Instant::now();
-        self.with_services(|services| services.due(now));
+        if let Some(run) = &mut self.run {
+            run.services.due(now, &self.poll);
+        }
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = None;
             self.force();

@@ -9,7 +9,7 @@ use network::connect::{self, Connected};
 use super::services::Services;
 use crate::networking::external;
 use crate::plan::Plan;
-use crate::{Engine, Error, Paths, naming, user_network};
+use crate::{Engine, Error, Paths, failpoint, naming, user_network};
 
 /// A connection that is about to be made. The sandbox knows nothing of networks and their errors: what comes of it is
 /// kept here.
@@ -41,6 +41,7 @@ impl<'a> Connecting<'a> {
         });
         match connected {
             Ok(connected) => {
+                failpoint::hit("monitor-connected");
                 naming::announce(&self.paths.state, attachment, &self.plan.id, &self.plan.name);
                 self.connected.set(Some(connected));
                 Ok(())

@@ -38,6 +38,10 @@ pub(crate) enum Token {
     Names,
     /// Something passes through a published port.
     Proxy,
+    /// Somebody has deleted parts of networks, or the one that watches over them has ended.
+    Watch,
+    /// What makes networks whole has ended.
+    Repair,
 }
 
 impl Token {
@@ -56,6 +60,8 @@ impl Token {
             Token::ClientStderr(id) => (10, id),
             Token::Names => (11, 0),
             Token::Proxy => (12, 0),
+            Token::Watch => (13, 0),
+            Token::Repair => (14, 0),
         };
         (kind << 32) | u64::from(number)
     }
@@ -75,7 +81,9 @@ impl Token {
             9 => Token::ClientStdout(number),
             10 => Token::ClientStderr(number),
             11 => Token::Names,
-            _ => Token::Proxy,
+            12 => Token::Proxy,
+            13 => Token::Watch,
+            _ => Token::Repair,
         }
     }
 }

@@ -14,6 +14,7 @@ use network::proxy::{Proxy, Route};
 use network::reserve::Reserved;
 use network::{Attachment, Protocol};
 
+use super::care::Care;
 use super::poll::{Poll, Token};
 use crate::plan::{Plan, Questions};
 use crate::verbs::read_plan;
@@ -27,6 +28,7 @@ const HOST_FILE: &str = "/etc/resolv.conf";
 pub(super) struct Services {
     names: Option<Names>,
     proxy: Option<Proxy>,
+    care: Option<Care>,
 }
 
 /// Its name server.
@@ -45,7 +47,7 @@ impl Services {
         let Some(attachment) = &plan.network else { return Ok(Services::default()) };
         let names = match (&plan.questions, connected.questions.take()) {
             (Some(questions), Some(sockets)) => {
-                let names = naming::names(&paths.state, attachment, questions);
+                let names = naming::names(&paths.state, attachment);
                 let outside = outside(attachment, questions, connected)?;
                 let settings = Settings { names, outside, ndots: questions.ndots };
                 let server = Server::new(sockets, settings).step(|| "start the name server".to_owned())?;
@@ -60,7 +62,7 @@ impl Services {
             true => None,
             false => Some(Proxy::new(routes).step(|| "serve published ports".to_owned())?),
         };
-        Ok(Services { names, proxy })
+        Ok(Services { names, proxy, care: Care::begin(paths, attachment) })
     }
 
     /// Adds them to the monitor's set.
@@ -71,6 +73,9 @@ impl Services {
         if let Some(proxy) = &self.proxy {
             poll.watch_input(proxy, Token::Proxy)?;
         }
+        if let Some(care) = &self.care {
+            poll.watch_input(&care.watch, Token::Watch)?;
+        }
         Ok(())
     }
 
@@ -78,7 +83,8 @@ impl Services {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let names = self.names.as_ref().and_then(|names| names.server.deadline());
         let proxy = self.proxy.as_ref().and_then(Proxy::deadline);
-        [names, proxy].into_iter().flatten().min()
+        let care = self.care.as_ref().and_then(|care| care.watch.deadline());
+        [names, proxy, care].into_iter().flatten().min()
     }
 
     /// Somebody asks for a name, or another server has answered.
@@ -96,11 +102,19 @@ impl Services {
         }
     }
 
+    /// Somebody has deleted parts of networks, or they have been made anew.
+    pub(super) fn look_after(&mut self, poll: &Poll) {
+        if let Some(care) = &mut self.care {
+            care.turn(poll);
+        }
+    }
+
     /// Does what is due.
-    pub(super) fn due(&mut self, now: Instant) {
+    pub(super) fn due(&mut self, now: Instant, poll: &Poll) {
         if self.deadline().is_some_and(|at| at <= now) {
             self.answer();
             self.forward();
+            self.look_after(poll);
         }
     }
 
@@ -124,9 +138,9 @@ impl Names {
         }
         self.seen = now;
         if let Ok(plan) = read_plan(&self.paths, &self.id)
-            && let (Some(attachment), Some(questions)) = (&plan.network, &plan.questions)
+            && let Some(attachment) = &plan.network
         {
-            self.server.set_names(naming::names(&self.paths.state, attachment, questions));
+            self.server.set_names(naming::names(&self.paths.state, attachment));
         }
     }
 }
@@ -172,7 +186,15 @@ fn route(attachment: &Attachment, reserved: Reserved, outside: bool) -> Option<R
     let port = reserved.port;
     let address = |v4: bool| -> Option<IpAddr> { attachment.published(v4)?.address(v4) };
     let v4 = port.address.is_ipv4();
-    let target = SocketAddr::new(address(v4).or_else(|| address(!v4))?, port.target);
+    // A client of the host keeps its family, and so its address; who asks the loopback is nobody in particular, and most
+    // programs serve IPv4.
+    let first = v4 || !outside;
+    let (target, other) = match (address(first), address(!first)) {
+        (Some(address), other) => (address, other),
+        (None, other) => (other?, None),
+    };
+    let end = |address: IpAddr| SocketAddr::new(address, port.target);
+    let (target, other) = (end(target), other.map(end));
     let datagrams = match port.protocol {
         Protocol::Tcp => false,
         Protocol::Udp => true,
@@ -183,5 +205,5 @@ fn route(attachment: &Attachment, reserved: Reserved, outside: bool) -> Option<R
         let _ = linux::net::accept_all(reserved.socket.as_fd());
     }
     let transparent = outside && user_network::is_transparent();
-    Some(Route { socket: reserved.socket, datagrams, target, transparent })
+    Some(Route { socket: reserved.socket, datagrams, target, other, transparent })
 }

@@ -18,15 +18,15 @@ pub(crate) fn has_endpoints(mode: &str) -> bool {
 
 /// The networks of a request with their settings: the mode's first, the others by name.
 pub(crate) fn endpoints(request: &CreateRequest, mode: &str) -> Result<Vec<(String, EndpointSettings)>> {
-    if crate::rootless::is_rootless() && has_endpoints(mode) {
-        return without_root(request, mode);
-    }
     let canonical = |name: &String| if name == "default" { "bridge".to_owned() } else { name.clone() };
     let mut wanted: Map<EndpointSettings> =
         request.endpoints.iter().map(|(name, settings)| (canonical(name), settings.clone())).collect();
     // `container:NAME` was given by name, and `mode` has its id.
     let given = wanted.remove(&canonical(&request.host.network_mode));
-    let first = given.or_else(|| wanted.remove(mode)).unwrap_or_default();
+    let mut first = given.or_else(|| wanted.remove(mode)).unwrap_or_default();
+    if mode != network::model::DEFAULT && first.links.is_none() {
+        first.links.clone_from(&request.host.links);
+    }
     if !has_endpoints(mode) {
         check_shared(mode, &first)?;
         return match wanted.keys().next() {
@@ -45,19 +45,6 @@ pub(crate) fn endpoints(request: &CreateRequest, mode: &str) -> Result<Vec<(Stri
     }
     all.iter().try_for_each(|(name, settings)| check_endpoint(name, settings))?;
     Ok(all)
-}
-
-/// An ordinary user may not change the host's network: the default one is a loopback device.
-fn without_root(request: &CreateRequest, mode: &str) -> Result<Vec<(String, EndpointSettings)>> {
-    let published = request.host.publish_all_ports || !request.host.port_bindings.is_empty();
-    let asked = request.endpoints.values().any(|settings| *settings != EndpointSettings::default());
-    match mode {
-        network::model::DEFAULT if !published && !asked && request.endpoints.len() < 2 => Ok(Vec::new()),
-        _ => {
-            Err(Error::not_implemented("networks and published ports of containers without root are not available yet")
-                .hinted("run as root, or use --network host or --network none"))
-        }
-    }
 }
 
 /// Nothing can be asked of a namespace that is not the container's own.
@@ -109,6 +96,9 @@ pub(crate) fn check_endpoint(name: &str, settings: &EndpointSettings) -> Result<
     if let Some(alias) = settings.aliases.iter().flatten().find(|alias| !is_name(alias)) {
         return bad(format!("invalid alias {alias:?}"));
     }
+    if let Some(link) = settings.links.iter().flatten().find(|link| !crate::links::is_well_formed(link)) {
+        return bad(format!("bad format for links: {link}"));
+    }
     Ok(options::check_endpoint(settings.driver_opts.iter().flatten())?)
 }
 
@@ -143,7 +133,13 @@ pub(crate) fn wish(network: &Network, settings: &EndpointSettings) -> Result<Wis
         sysctls: option(options::SYSCTLS)
             .map(|all| all.split(',').map(|one| one.trim().to_owned()).collect())
             .unwrap_or_default(),
+        links: settings.links.clone().unwrap_or_default(),
+        egress: option(options::EGRESS).and_then(|rate| options::rate(rate)),
+        ingress: option(options::INGRESS).and_then(|rate| options::rate(rate)),
     };
+    if wish.ingress.is_some() && network.driver != network::Driver::Bridge {
+        return Err(Error::invalid(format!("{} is for networks of the driver bridge", options::INGRESS)));
+    }
     for (asked, v4) in [(wish.ip4.is_some(), true), (wish.ip6.is_some(), false)] {
         if asked && !network.subnet(v4).is_some_and(|subnet| subnet.chosen) {
             return Err(Error::invalid(format!(

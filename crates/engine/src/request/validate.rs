@@ -120,11 +120,6 @@ fn check_not_implemented(request: &CreateRequest) -> Result<()> {
     };
     let windows_only = "this is an option of Windows containers";
     refuse(
-        host.links.iter().flatten().next().is_some(),
-        "linking containers (--link) is not available",
-        "containers in one network reach each other: kiste network create, then --network",
-    )?;
-    refuse(
         host.device_requests.iter().flatten().next().is_some(),
         "requests for devices by kind (--gpus, --device VENDOR/CLASS=NAME) are not available",
         "name the device nodes with --device",
@@ -172,6 +167,7 @@ fn check_contradictions(config: &Config, host: &HostConfig) -> Result<()> {
         false => Ok(()),
     };
     let joins = host.network_mode.starts_with("container:");
+    crate::links::check(host)?;
     let names_itself = !config.hostname.is_empty();
     let dns = !(host.dns.is_empty() && host.dns_search.is_empty() && host.dns_options.is_empty());
     conflict(joins && names_itself, "hostname and the network mode")?;

@@ -127,7 +127,7 @@ impl Engine {
         root.set_readonly(Some(host.readonly_rootfs));
         spec.set_root(Some(root));
         spec.set_mounts(Some(self.mounts(container, options, space)?));
-        spec.set_process(Some(process(config, host, options, capabilities)?));
+        spec.set_process(Some(process((config, host), self.link_environment(container)?, options, capabilities)?));
         let own_name = host.uts_mode != "host";
         spec.set_hostname(own_name.then(|| config.hostname.clone()));
         spec.set_domainname((own_name && !config.domainname.is_empty()).then(|| config.domainname.clone()));
@@ -256,7 +256,12 @@ fn propagation(container: &Container) -> Option<String> {
     }
 }
 
-fn process(config: &Config, host: &HostConfig, options: &Options, capabilities: &[Capability]) -> Result<Process> {
+fn process(
+    (config, host): (&Config, &HostConfig),
+    links: Vec<String>,
+    options: &Options,
+    capabilities: &[Capability],
+) -> Result<Process> {
     let mut process = Process::default();
     process.set_terminal(Some(config.tty));
     let [rows, columns] = host.console_size;
@@ -266,7 +271,7 @@ fn process(config: &Config, host: &HostConfig, options: &Options, capabilities: 
     }
     process.set_user(User::default());
     process.set_args(Some(command(config)));
-    process.set_env(Some(environment(config)));
+    process.set_env(Some(environment(config, links)));
     process.set_cwd(crate::request::mounts::clean(&config.working_dir).into());
     process.set_capabilities(Some(caps::sets(capabilities)));
     process.set_rlimits(Some(security::rlimits(host)?).filter(|limits| !limits.is_empty()));
@@ -283,11 +288,12 @@ pub(crate) fn command(config: &Config) -> Vec<String> {
 }
 
 /// The environment: what Docker adds, overlaid with the container's own.
-fn environment(config: &Config) -> Vec<String> {
+fn environment(config: &Config, links: Vec<String>) -> Vec<String> {
     let mut all = vec![format!("PATH={SEARCH_PATH}"), format!("HOSTNAME={}", config.hostname)];
     if config.tty {
         all.push("TERM=xterm".to_owned());
     }
+    all.extend(links);
     overlay_env(all, &config.env)
 }
 

@@ -18,7 +18,7 @@ use crate::status::RunLock;
 use crate::table::{Container, Intent, MountRecord};
 use crate::volume_table::{self, VolumeRow};
 use crate::{
-    Context as _, Engine, Error, Result, clock, copy_up, disk, events, failpoint, ids, networking, spec, table,
+    Context as _, Engine, Error, Result, clock, copy_up, disk, events, failpoint, ids, links, naming, networking, spec, table,
 };
 
 /// How often a made-up name is replaced before giving up.
@@ -115,6 +115,9 @@ impl Engine {
         userns::fix_caller(&mut host, &mut config)?;
         security::embed_profile(&mut host)?;
         defaults::fill_host(&mut host);
+        if host.network_mode != ::network::model::DEFAULT {
+            host.links = None; // They stand with the endpoint.
+        }
         self.name_host(&mut config, &host, &id)?;
         let now = clock::now();
         let container = Container {
@@ -234,7 +237,11 @@ impl Engine {
         }
         let path = self.paths().container_state(&container.id).join("plan.json");
         if let Ok(mut plan) = super::read_plan(self.paths(), &container.id) {
-            plan.name.clone_from(&container.name);
+            let old = std::mem::replace(&mut plan.name, container.name.clone());
+            if let Some(attachment) = &plan.network {
+                naming::withdraw(&self.paths().state, attachment, &plan.id, &old);
+                naming::announce(&self.paths().state, attachment, &plan.id, &plan.name);
+            }
             let new = path.with_extension("json.new");
             if let Ok(json) = serde_json::to_vec(&plan) {
                 // Without it only the events after an adoption have the old name.
@@ -342,6 +349,7 @@ fn commit(
     let places = networking::places(transaction, &wanted.networks)?;
     table::insert(transaction, container)?;
     networking::record(transaction, &container.id, &places)?;
+    links::record(transaction, container)?;
     let attachment = match container.state {
         Intent::Running => {
             let of = (&container.config, &container.host);

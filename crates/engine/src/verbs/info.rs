@@ -183,6 +183,7 @@ fn warnings() -> Vec<String> {
     if !is_v2() {
         warnings.push("WARNING: cgroup v1 is in use; block I/O limits of buffered writes need cgroup v2".to_owned());
     }
+    warnings.extend(crate::verbs::membership::firewall_warnings());
     if !has_swap_limit() {
         warnings.push("WARNING: No swap limit support".to_owned());
     }

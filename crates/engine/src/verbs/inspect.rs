@@ -7,7 +7,7 @@ use crate::request::defaults;
 use crate::spec;
 use crate::table::Container;
 use crate::view::View;
-use crate::{Context as _, Engine, Result, clock, tree};
+use crate::{Context as _, Engine, Result, clock, links, tree};
 
 /// Docker's `ContainerInspect` document.
 pub type ContainerInspect = Value;
@@ -61,7 +61,7 @@ impl Engine {
             "ProcessLabel": "",
             "AppArmorProfile": "",
             "ExecIDs": exec_ids(crate::exec_record::live(self.paths(), &container.id)),
-            "HostConfig": host_config(container)?,
+            "HostConfig": self.host_config(container)?,
             "GraphDriver": self.graph_driver(&view),
             "Mounts": to_json(&mounts(container))?,
             "Config": config(container)?,
@@ -119,18 +119,6 @@ fn mounts(container: &Container) -> Vec<&MountPoint> {
     container.mounts.iter().map(|mount| &mount.point).filter(|point| !of_tmpfs(point)).collect()
 }
 
-/// The host part with the paths in force, and with the fields that only Windows containers use.
-fn host_config(container: &Container) -> Result<Value> {
-    let mut host = to_json(&container.host)?;
-    let (masked, read_only) = defaults::paths(&container.host);
-    host["MaskedPaths"] = json!(masked);
-    host["ReadonlyPaths"] = json!(read_only);
-    for field in ["CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth"] {
-        host[field] = json!(0);
-    }
-    Ok(host)
-}
-
 fn config(container: &Container) -> Result<Value> {
     let mut config = to_json(&container.config)?;
     config["OnBuild"] = Value::Null;
@@ -138,6 +126,19 @@ fn config(container: &Container) -> Result<Value> {
 }
 
 impl Engine {
+    /// The host part with the paths in force, and with the fields that only Windows containers use.
+    fn host_config(&self, container: &Container) -> Result<Value> {
+        let mut host = to_json(&container.host)?;
+        let (masked, read_only) = defaults::paths(&container.host);
+        host["MaskedPaths"] = json!(masked);
+        host["ReadonlyPaths"] = json!(read_only);
+        host["Links"] = json!(self.read(|connection| links::shown(connection, container))?);
+        for field in ["CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth"] {
+            host[field] = json!(0);
+        }
+        Ok(host)
+    }
+
     /// `NetworkSettings`: what the container has in its networks now, and what it is to have.
     fn network_settings(&self, view: &View) -> Result<Value> {
         let container = &view.container;

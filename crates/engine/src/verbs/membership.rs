@@ -9,8 +9,8 @@ use network::{Attachment, Driver, Endpoint, Network, connect, endpoints, firewal
 use records::Durability;
 
 use crate::model::{EndpointSettings, Status};
-use crate::networking::find;
-use crate::request::network::{check_endpoint, has_endpoints, wish};
+use crate::networking::{find, wish};
+use crate::request::network::{check_endpoint, has_endpoints};
 use crate::table::{Container, json};
 use crate::verbs::{read_plan, start::write_plan};
 use crate::{Engine, Error, ErrorKind, Result, naming, status, user_network};
@@ -20,6 +20,12 @@ impl Engine {
     pub fn connect_network(&self, network: &str, container: &str, settings: &EndpointSettings) -> Result<()> {
         let container = self.look_up(container)?;
         let mode = container.host.network_mode.as_str();
+        if network == "host" && mode != "host" {
+            return Err(Error::new(
+                ErrorKind::Forbidden,
+                "cannot connect container to host network - container must be created in host network mode",
+            ));
+        }
         if mode.starts_with("container:") || mode == "host" {
             return Err(Error::new(
                 ErrorKind::Forbidden,
@@ -38,7 +44,7 @@ impl Engine {
             if !has_endpoints(&network.name) {
                 return Err(Error::new(
                     ErrorKind::Forbidden,
-                    format!("container cannot be connected to {} network", network.name),
+                    "container cannot be connected to multiple networks with one of the networks in private (none) mode",
                 ));
             }
             check_endpoint(&network.name, settings)?;
@@ -49,7 +55,7 @@ impl Engine {
                     format!("endpoint with name {} already exists in network {}", container.name, network.name),
                 ));
             }
-            let wish = wish(&network, settings)?;
+            let wish = wish(&network, settings, &container.config)?;
             endpoints::add(transaction, &container.id, &network, stored.len(), &json(settings)?, wish.ip4)?;
             let endpoint = match runs {
                 Some(_) => {
@@ -107,16 +113,12 @@ impl Engine {
     pub fn disconnect_network(&self, network: &str, container: &str, force: bool) -> Result<()> {
         // As with Docker, what is wrong with the container is told first.
         let container = match self.look_up(container) {
-            // Nobody is in the way of what is forced.
-            Err(error) if force && error.kind == ErrorKind::NotFound => None,
-            found => Some(found?),
+            Err(error) if force && error.kind == ErrorKind::NotFound => {
+                return Err(Error::not_found(format!("endpoint {container} not found")));
+            }
+            found => found?,
         };
         let network = self.network(network)?;
-        if !has_endpoints(&network.name) {
-            let message = format!("container cannot be disconnected from {} network or connected to it", network.name);
-            return Err(Error::new(ErrorKind::Forbidden, message));
-        }
-        let Some(container) = container else { return Ok(()) };
         let was_in = self
             .write(Durability::Power, |transaction| Ok(endpoints::remove(transaction, &container.id, &network.id)?))?;
         if !was_in {
@@ -156,10 +158,16 @@ impl Engine {
         write_plan(self.paths(), &plan)
     }
 
+    /// What other firewalls do to containers, for whoever has just changed networks.
+    pub fn network_warnings(&self) -> Vec<String> {
+        firewall_warnings()
+    }
+
     /// Makes everything that networks consist of anew where it is missing: bridges, devices of containers that run, the
     /// firewall. The ids of the containers.
     pub fn reload_networks(&self) -> Result<Vec<String>> {
         user_network::enter(self.paths(), false)?;
+        self.finish_removals()?;
         let active = self.connected()?;
         let mut plans = Vec::new();
         for id in &active {
@@ -191,6 +199,13 @@ impl Engine {
         self.rebuild_firewall()?;
         Ok(active)
     }
+}
+
+/// Tables of other programs that drop what containers exchange with others, and what to do about it.
+pub(crate) fn firewall_warnings() -> Vec<String> {
+    // Without nf_tables there are none, and containers are told so when they start.
+    let found = firewall::foreign().unwrap_or_default();
+    found.into_iter().map(|text| format!("WARNING: {text}")).collect()
 }
 
 /// A new endpoint gets the default routes that no other one has.

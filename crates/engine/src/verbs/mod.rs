@@ -21,7 +21,7 @@ mod inspect;
 mod lifecycle;
 mod list;
 mod logs;
-mod membership;
+pub(crate) mod membership;
 mod networks;
 pub(crate) mod ports;
 mod prune;

@@ -8,7 +8,7 @@ use crate::filters::Filters;
 use crate::model::{IpamConfig, Map, NetworkRequest};
 use crate::networking::{find, predefine};
 use crate::request::names;
-use crate::{Engine, Error, ErrorKind, PruneReport, Result, clock, events, naming, table, user_network};
+use crate::{Engine, Error, ErrorKind, PruneReport, Result, clock, events, failpoint, naming, table, user_network};
 
 /// One network of the list.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,7 @@ pub struct NetworkRow {
 impl Engine {
     /// Makes a network and what it consists of on the host; its id.
     pub fn create_network(&self, request: &NetworkRequest) -> Result<String> {
+        self.finish_removals()?;
         let id = names::random_id()?;
         let network = self.write(Durability::Power, |transaction| {
             predefine(transaction)?;
@@ -41,11 +42,13 @@ impl Engine {
             network_table::insert(transaction, &network)?;
             Ok(network)
         })?;
+        failpoint::hit("network-recorded");
         if let Err(error) = self.make_network(&network) {
-            drop(self.unmake_network(&network));
             self.write(Durability::Power, |transaction| Ok(network_table::delete(transaction, &network)?))?;
+            drop(self.finish_removals());
             return Err(error);
         }
+        failpoint::hit("network-made");
         self.network_event(&network, "create", &[])?;
         Ok(network.id)
     }
@@ -182,8 +185,19 @@ impl Engine {
         let network = self.network(name)?;
         self.write(Durability::Power, |transaction| Ok(network_table::delete(transaction, &network)?))
             .map_err(|error| self.with_names(error))?;
-        self.unmake_network(&network)?;
+        failpoint::hit("network-forgotten");
+        self.finish_removals()?;
         self.network_event(&network, "destroy", &[])
+    }
+
+    /// Takes away what removed networks have left on the host: now, or when a command was killed before it could.
+    pub(crate) fn finish_removals(&self) -> Result<()> {
+        for network in self.read(|connection| Ok(network_table::doomed(connection)?))? {
+            self.unmake_network(&network)?;
+            failpoint::hit("network-unmade");
+            self.write(Durability::Power, |transaction| Ok(network_table::forget(transaction, &network)?))?;
+        }
+        Ok(())
     }
 
     /// Ids of containers in an error become `name:"web" id:"0123…"`, as Docker has them.
@@ -300,7 +314,7 @@ fn draft(request: &NetworkRequest, id: String) -> Result<Network> {
     let subnets = request.ipam.config.iter().map(subnet).collect::<Result<Vec<_>>>()?;
     for v4 in [true, false] {
         if subnets.iter().filter(|subnet| subnet.net.is_v4() == v4).count() > 1 {
-            return Err(Error::invalid("a network has one range of each family; several of one are not supported"));
+            return Err(Error::invalid(format!("{} driver doesn't support multiple subnets", driver.name())));
         }
     }
     let has_v6 = subnets.iter().any(|subnet| !subnet.net.is_v4());
@@ -315,7 +329,12 @@ fn draft(request: &NetworkRequest, id: String) -> Result<Network> {
         return Err(Error::invalid("the address management drivers have no options"));
     }
     let device = request.options.get("com.docker.network.bridge.name");
+    let device = device.filter(|name| !name.is_empty());
     let borrowed = driver == Driver::Bridge && device.is_some_and(|name| link::bridge::kind(name).is_ok());
+    // A bridge that is the user's business gets no addresses that were not asked for.
+    let manages = |name: &str| request.options.get(&format!("com.docker.network.bridge.{name}")).is_some();
+    let left_alone = borrowed || ipam_driver == "null" || manages("inhibit_ipv4") || manages("gateway_mode_ipv4");
+    let dual = driver == Driver::Bridge && !left_alone && link::has_v6();
     Ok(Network {
         id,
         name: request.name.clone(),
@@ -323,7 +342,7 @@ fn draft(request: &NetworkRequest, id: String) -> Result<Network> {
         driver,
         device: String::new(),
         ipv4: request.enable_ipv4.unwrap_or(true),
-        ipv6: request.enable_ipv6.unwrap_or(has_v6),
+        ipv6: request.enable_ipv6.unwrap_or(has_v6 || dual),
         internal: request.internal,
         attachable: request.attachable,
         subnets,

@@ -13,7 +13,7 @@ const HOOKS: [(&str, Hook); 5] = [
 ];
 
 /// The chain for rules of the host's administrator: consulted first, never flushed.
-const USER: &str = "user";
+pub(super) const USER: &str = "user";
 
 /// Chains that others lead to.
 const CHAINS: [&str; 7] = ["publish", TO_NAT, TO_ROUTED, TO_OPEN, TO_INTERNAL, FROM_INTERNAL, USER];
@@ -57,6 +57,13 @@ pub(super) const SETS: [Set; 18] = [
     ("self6", &[Type::Ip6, Type::Ip6], Data::None),
     ("open6", &[Type::Ip6, Type::Protocol, Type::Service], Data::None),
 ];
+
+/// How many rules [`install`] makes.
+pub(super) fn rules() -> usize {
+    let mut scratch = Transaction::new("");
+    install(&mut scratch);
+    scratch.rules
+}
 
 const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const STATE: u32 = 0;

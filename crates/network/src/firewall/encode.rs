@@ -8,6 +8,8 @@ pub(super) struct Transaction {
     pub(super) batch: Batch,
     table: String,
     sets: u32,
+    /// How many rules it appends.
+    pub(super) rules: usize,
 }
 
 const SUBSYSTEM: u16 = 10 << 8;
@@ -111,7 +113,7 @@ impl Transaction {
     pub(super) fn new(table: &str) -> Self {
         let mut batch = Batch::default();
         batch.message(0x10, 0, &[0, 0, 0, 10]);
-        Transaction { batch, table: table.to_owned(), sets: 0 }
+        Transaction { batch, table: table.to_owned(), sets: 0, rules: 0 }
     }
 
     /// The transaction, complete.
@@ -200,6 +202,7 @@ impl Transaction {
 
     /// Appends a rule to a chain.
     pub(super) fn rule(&mut self, chain: &str, content: impl FnOnce(&mut Rule<'_>)) {
+        self.rules += 1;
         let message = self.begin(NEWRULE, CREATE | APPEND);
         message.put_text(2, chain).nest(4, |list| content(&mut Rule(list)));
     }

@@ -4,6 +4,7 @@
 mod base;
 mod elements;
 mod encode;
+mod look;
 mod redirect;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use records::rusqlite::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Attachment, Network};
 use encode::Transaction;
+pub use look::{foreign, is_whole};
 pub(crate) use redirect::mark_transparent;
 pub use redirect::redirect_questions;
 

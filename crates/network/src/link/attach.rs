@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use linux::namespace::Kinds;
 use linux::netlink::{ACK, Batch, CREATE, EXCLUSIVE, Socket};
 
-use super::{add_address, add_default_route, add_forwarding, bridge, index, link_header, mac, open, parent, set_up};
+use super::{add_address, add_default_route, add_forwarding, bandwidth, bridge, index, link_header, mac, open, parent, set_up};
 use crate::error::{Context as _, Error, Result};
 use crate::model::{Driver, Endpoint, Network};
 use crate::options::sysctl_path;
@@ -78,6 +78,7 @@ fn pair(socket: &Socket, endpoint: &Endpoint, bridge: u32, namespace: BorrowedFd
         let mut batch = Batch::default();
         set_port(&mut batch, port, &endpoint.network);
         set_up(&mut batch, port);
+        bandwidth::outside(&mut batch, port, endpoint);
         add_forwarding(&mut batch, port, &address);
         return socket.send(&batch).step(step);
     }
@@ -174,18 +175,38 @@ pub fn inside(endpoints: &[Endpoint]) -> Result<()> {
         let step = || format!("configure the device {} of network {}", endpoint.device, endpoint.network.name);
         let index = index(&endpoint.device)?.ok_or_else(|| Error::internal(format!("{}: it is gone", step())))?;
         let mut batch = Batch::default();
-        if endpoint.ip6.is_none() {
+        if endpoint.network.driver == Driver::Bridge || endpoint.ip6.is_none() {
             batch.message(libc::RTM_NEWLINK, ACK, &link_header(index, 0, 0));
             super::without_own_v6(&mut batch);
         }
         set_sysctls(endpoint)?;
         set_up(&mut batch, index);
-        endpoint.addresses().for_each(|net| add_address(&mut batch, index, net));
-        endpoint.link_local.iter().for_each(|address| add_address(&mut batch, index, single(*address)));
-        socket.send(&batch).step(step)?;
-        routes(&socket, endpoint, index)?;
+        bandwidth::inside(&mut batch, index, endpoint);
+        add_family(&mut batch, endpoint, index, true);
+        let only_v4 = batch.len();
+        add_family(&mut batch, endpoint, index, false);
+        match socket.send(&batch) {
+            // A container, or a kernel, that speaks no IPv6 does without.
+            Err(refusal) if refusal.index >= only_v4 && super::is_without_v6(refusal.errno()) => {}
+            sent => sent.step(step)?,
+        }
     }
     Ok(())
+}
+
+/// Addresses of a family, and the default route where it goes this way.
+fn add_family(batch: &mut Batch, endpoint: &Endpoint, index: u32, v4: bool) {
+    endpoint.addresses().filter(|net| net.is_v4() == v4).for_each(|net| add_address(batch, index, net));
+    if !v4
+        && endpoint.ip6.is_some()
+        && endpoint.network.driver == Driver::Bridge
+        && let Some(mac) = mac(&endpoint.mac)
+    {
+        add_address(batch, index, super::link_local(&mac));
+    }
+    let more = endpoint.link_local.iter().filter(|address| address.is_ipv4() == v4);
+    more.for_each(|address| add_address(batch, index, single(*address)));
+    add_route(batch, endpoint, index, v4);
 }
 
 fn single(address: std::net::IpAddr) -> Net {
@@ -193,26 +214,24 @@ fn single(address: std::net::IpAddr) -> Net {
     Net { address, prefix: if address.is_ipv4() { 16 } else { 64 } }
 }
 
-/// The default routes of an endpoint that has them.
-fn routes(socket: &Socket, endpoint: &Endpoint, index: u32) -> Result<()> {
-    let mut batch = Batch::default();
-    for (family, v4) in [(0, true), (1, false)] {
-        if endpoint.default_route[family] {
-            let gateway = endpoint.network.gateway(v4).filter(|_| !endpoint.network.is_layer3());
-            add_default_route(&mut batch, index, v4, gateway);
-        }
-    }
-    match batch.is_empty() {
-        true => Ok(()),
-        false => socket.send(&batch).step(|| format!("set the default route by way of {}", endpoint.device)),
+/// The default route of a family, if the endpoint has it.
+fn add_route(batch: &mut Batch, endpoint: &Endpoint, index: u32, v4: bool) {
+    if endpoint.default_route[usize::from(!v4)] {
+        let gateway = endpoint.network.gateway(v4).filter(|_| !endpoint.network.is_layer3());
+        add_default_route(batch, index, v4, gateway);
     }
 }
 
 /// Gives a device the default route that another one had. The caller is in the container's namespace.
 pub fn reroute(endpoint: &Endpoint) -> Result<()> {
-    match index(&endpoint.device)? {
-        Some(index) => routes(&open()?, endpoint, index),
-        None => Ok(()),
+    let Some(index) = index(&endpoint.device)? else { return Ok(()) };
+    let mut batch = Batch::default();
+    add_route(&mut batch, endpoint, index, true);
+    let only_v4 = batch.len();
+    add_route(&mut batch, endpoint, index, false);
+    match open()?.send(&batch) {
+        Err(refusal) if refusal.index >= only_v4 && super::is_without_v6(refusal.errno()) => Ok(()),
+        sent => sent.step(|| format!("set the default route by way of {}", endpoint.device)),
     }
 }
 

@@ -63,17 +63,26 @@ pub(super) fn is_filtered() -> bool {
 /// Addresses and kernel parameters; may be repeated.
 pub fn configure(network: &Network, index: u32) -> Result<()> {
     let mut batch = Batch::default();
-    if !network.ipv6 {
-        batch.message(libc::RTM_NEWLINK, ACK, &super::link_header(index, 0, 0));
-        super::without_own_v6(&mut batch);
-    }
+    batch.message(libc::RTM_NEWLINK, ACK, &super::link_header(index, 0, 0));
+    super::without_own_v6(&mut batch);
     set_up(&mut batch, index);
-    for v4 in [true, false] {
-        if let Some(net) = gateway(network, v4) {
+    if let Some(net) = gateway(network, true) {
+        add_address(&mut batch, index, net);
+    }
+    let only_v4 = batch.len();
+    if let Some(net) = gateway(network, false) {
+        // Hosts may have it switched off for new devices.
+        let switched = set(&format!("net/ipv6/conf/{}/disable_ipv6", network.device), "0");
+        if switched.is_ok() || super::has_v6() {
             add_address(&mut batch, index, net);
+            add_address(&mut batch, index, super::link_local(&own_mac(network)));
         }
     }
-    open()?.send(&batch).step(|| format!("give the bridge {} its addresses", network.device))?;
+    match open()?.send(&batch) {
+        // A kernel that speaks no IPv6 any more: containers do without.
+        Err(refusal) if refusal.index >= only_v4 && super::is_without_v6(refusal.errno()) => {}
+        sent => sent.step(|| format!("give the bridge {} its addresses", network.device))?,
+    }
     if !network.internal {
         forward(network)?;
     }
@@ -92,20 +101,38 @@ fn forward(network: &Network) -> Result<()> {
     if network.ipv4 {
         set("net/ipv4/ip_forward", "1")?;
     }
-    if network.ipv6 {
+    if network.ipv6 && super::has_v6() && !is("net/ipv6/conf/all/forwarding", "1") {
+        keep_routers()?;
         set("net/ipv6/conf/default/forwarding", "1")?;
         set("net/ipv6/conf/all/forwarding", "1")?;
     }
     Ok(())
 }
 
+/// A host that forwards stops listening to routers, and loses what it learnt from them (`accept_ra` in the kernel's
+/// ip-sysctl): devices that listen now are told to go on.
+fn keep_routers() -> Result<()> {
+    let devices = fs::read_dir("/proc/sys/net/ipv6/conf").into_iter().flatten().flatten();
+    for device in devices.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let parameter = format!("net/ipv6/conf/{device}/accept_ra");
+        if !matches!(device.as_str(), "all" | "lo") && is(&parameter, "1") {
+            set(&parameter, "2")?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a kernel parameter has a value.
+fn is(name: &str, value: &str) -> bool {
+    fs::read_to_string(Path::new("/proc/sys").join(name)).is_ok_and(|found| found.trim_end() == value)
+}
+
 /// Sets a kernel parameter of the present network namespace, unless it has the value.
 pub(crate) fn set(name: &str, value: &str) -> Result<()> {
-    let path = Path::new("/proc/sys").join(name);
-    if fs::read_to_string(&path).is_ok_and(|found| found.trim_end() == value) {
+    if is(name, value) {
         return Ok(());
     }
-    fs::write(&path, value).map_err(|cause| {
+    fs::write(Path::new("/proc/sys").join(name), value).map_err(|cause| {
         Error::internal(format!("set {} to {value}: {cause}", name.replace('/', "."))).hinted(format!(
             "/proc/sys must be writable; or set it beforehand: sysctl -w {}={value}",
             name.replace('/', ".")

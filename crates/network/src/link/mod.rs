@@ -2,17 +2,29 @@
 //! which order, is decided by the modules below.
 
 pub mod attach;
+mod bandwidth;
 pub mod bridge;
 pub mod parent;
 pub mod repair;
 pub mod routes;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use linux::netlink::{ACK, Batch, CREATE, EXCLUSIVE, Family, REPLACE, Socket};
 
 use crate::error::{Context as _, Result};
 use crate::subnet::Net;
+
+/// Whether the present network namespace speaks IPv6.
+pub fn has_v6() -> bool {
+    let off = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+    off.is_ok_and(|off| off.trim_end() == "0")
+}
+
+/// Whether a refusal says that a device or the kernel speaks no IPv6.
+fn is_without_v6(errno: i32) -> bool {
+    matches!(errno, libc::EACCES | libc::EAFNOSUPPORT | libc::EOPNOTSUPP)
+}
 
 /// `IFF_UP`.
 const UP: u32 = libc::IFF_UP as u32;
@@ -88,6 +100,14 @@ fn add_address(batch: &mut Batch, index: u32, net: Net) {
     {
         batch.put(libc::IFA_BROADCAST, &broadcast.octets());
     }
+}
+
+/// The link-local address that belongs to a MAC address (RFC 4291, appendix A), which the kernel would first ask the
+/// link about for a second (RFC 4862).
+fn link_local(mac: &[u8; 6]) -> Net {
+    let [a, b, c, d, e, f] = *mac;
+    let interface = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+    Net { address: Ipv6Addr::from_bits(0xfe80_u128 << 112 | u128::from(interface)).into(), prefix: 64 }
 }
 
 /// A default route, by way of a gateway or straight into the device.

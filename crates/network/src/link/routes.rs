@@ -1,6 +1,6 @@
 //! What the host's routing table says is in use: a new network must not take it.
 
-use linux::netlink::{Batch, DUMP, attribute};
+use linux::netlink::{Batch, DUMP, Message, attribute};
 
 use super::{AF_UNSPEC, open};
 use crate::error::{Context as _, Result};
@@ -8,10 +8,19 @@ use crate::subnet::{Net, address};
 
 /// The destinations of all routes of the present namespace but the default ones and what is local by nature.
 pub fn destinations() -> Result<Vec<Net>> {
+    Ok(all()?.iter().filter_map(|route| destination(&route.body)).filter(|net| net.prefix > 0).collect())
+}
+
+/// Whether the present namespace leads to the world outside.
+pub fn has_default() -> Result<bool> {
+    let leads = |route: &Message| matches!(route.body.get(..8), Some([_, 0, .., kind]) if *kind == libc::RTN_UNICAST);
+    Ok(all()?.iter().any(leads))
+}
+
+fn all() -> Result<Vec<Message>> {
     let mut batch = Batch::default();
     batch.message(libc::RTM_GETROUTE, DUMP, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let routes = open()?.exchange(&batch).step(|| "read the routes of the host".to_owned())?;
-    Ok(routes.iter().filter_map(|route| destination(&route.body)).filter(|net| net.prefix > 0).collect())
+    open()?.exchange(&batch).step(|| "read the routes of the host".to_owned())
 }
 
 /// Destination of a `struct rtmsg` with its attributes: unicast routes only.

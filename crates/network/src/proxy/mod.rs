@@ -23,6 +23,8 @@ pub struct Route {
     pub datagrams: bool,
     /// The container's address and port.
     pub target: SocketAddr,
+    /// Where connections go that are refused there: programs that serve one family only.
+    pub other: Option<SocketAddr>,
     /// The container sees the client's address as the source. Needs rules by which its answers find back here, which a
     /// network namespace of our own has.
     pub transparent: bool,

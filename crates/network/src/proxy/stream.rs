@@ -38,6 +38,8 @@ struct Stream {
     container: OwnedFd,
     /// The container has answered.
     connected: bool,
+    /// Where else it may answer.
+    other: Option<SocketAddr>,
     /// From the client, from the container.
     flows: [Flow; 2],
 }
@@ -77,14 +79,15 @@ impl Streams {
         route: &Route,
         poll: &Poll<Token>,
     ) -> rustix::io::Result<()> {
-        let container = dial(route, from)?;
+        let mut other = route.other;
+        let container = dial(route, from).or_else(|errno| dial_again(other.take(), errno))?;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
         });
         self.generation = self.generation.wrapping_add(1);
         let (generation, flows) = (self.generation, [Flow::default(), Flow::default()]);
-        let stream = Stream { generation, client, container, connected: false, flows };
+        let stream = Stream { generation, client, container, connected: false, other, flows };
         let watched = stream.watch(slot, poll);
         self.slots[slot] = Some(stream);
         if watched.is_err() {
@@ -139,12 +142,18 @@ impl Stream {
             }
             match sockopt::socket_error(&self.container) {
                 Ok(Ok(())) => self.connected = true,
-                _ => return Err(Broken),
+                _ => return self.dial_other(),
             }
         }
         let [from_client, from_container] = &mut self.flows;
         from_client.pass(&self.client, &self.container, pipes)?;
         from_container.pass(&self.container, &self.client, pipes)
+    }
+
+    /// Tries the other address, once.
+    fn dial_other(&mut self) -> Result<(), Broken> {
+        self.container = dial_again(self.other.take(), Errno::CONNREFUSED).map_err(|_| Broken)?;
+        Ok(())
     }
 
     fn watch(&self, slot: usize, poll: &Poll<Token>) -> std::io::Result<()> {
@@ -172,15 +181,31 @@ fn dial(route: &Route, from: Option<SocketAddr>) -> rustix::io::Result<OwnedFd> 
     }
 }
 
-/// A socket by which the container is reached, with the client's address as its own where that is asked for and can be.
-pub(super) fn open(route: &Route, kind: SocketType, from: Option<SocketAddr>) -> rustix::io::Result<OwnedFd> {
-    let v4 = route.target.is_ipv4();
-    let family = if v4 { AddressFamily::INET } else { AddressFamily::INET6 };
+/// A connection to the container's other address, if there is one; else the error of the first.
+fn dial_again(other: Option<SocketAddr>, errno: Errno) -> rustix::io::Result<OwnedFd> {
+    let other = other.ok_or(errno)?;
+    let socket = socket(&other, SocketType::STREAM)?;
+    match connect(&socket, &other) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A socket of the family of an address.
+fn socket(target: &SocketAddr, kind: SocketType) -> rustix::io::Result<OwnedFd> {
+    let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let protocol = if kind == SocketType::STREAM { ipproto::TCP } else { ipproto::UDP };
     let socket = socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, Some(protocol))?;
     if kind == SocketType::STREAM {
         let _ = sockopt::set_tcp_nodelay(&socket, true);
     }
+    Ok(socket)
+}
+
+/// A socket by which the container is reached, with the client's address as its own where that is asked for and can be.
+pub(super) fn open(route: &Route, kind: SocketType, from: Option<SocketAddr>) -> rustix::io::Result<OwnedFd> {
+    let v4 = route.target.is_ipv4();
+    let socket = socket(&route.target, kind)?;
     // A client on the host's loopback means somebody else in the container.
     let kept = from.filter(|from| route.transparent && from.is_ipv4() == v4 && !from.ip().is_loopback());
     if let Some(from) = kept
