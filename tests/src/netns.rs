@@ -78,9 +78,7 @@ pub fn neighbour() -> Netns {
     own("addr add 192.0.2.1/24 dev wire0");
     own("-6 addr add 2001:db8::1/64 dev wire0 nodad");
     own("link set wire0 up");
-    for line in
-        ["addr add 192.0.2.2/24 dev eth0", "-6 addr add 2001:db8::2/64 dev eth0 nodad", "link set eth0 up"]
-    {
+    for line in ["addr add 192.0.2.2/24 dev eth0", "-6 addr add 2001:db8::2/64 dev eth0 nodad", "link set eth0 up"] {
         ip(&mut other.command("ip", &[]), line);
     }
     other

@@ -50,7 +50,8 @@ fn links_in_other_networks_are_names() {
     env.ok(&["network", "create", "--subnet", "10.96.0.0/24", "net"]);
     let lookup = |name: &str| env.kiste(&["exec", "web", "nslookup", name]).stdout.contains("Address: 10.96.0.3");
     env.detached(&["--name", "web", "--network", "net", "--link", "db:Store"], "exec sleep 1000");
-    let links = env.ok(&["inspect", "-f", "{{json .HostConfig.Links}} {{json .NetworkSettings.Networks.net.Links}}", "web"]);
+    let links =
+        env.ok(&["inspect", "-f", "{{json .HostConfig.Links}} {{json .NetworkSettings.Networks.net.Links}}", "web"]);
     assert_eq!(links, r#"null ["db:Store"]"#);
     assert!(!lookup("store"), "nobody is called that yet");
     env.detached(&["--name", "db", "-h", "dbhost", "--network", "net"], "exec sleep 1000");

@@ -55,9 +55,12 @@ fn other_firewalls_that_drop_are_named_with_a_remedy() {
     let from_outside = || other.within(|| reached("192.0.2.1:8080"));
     assert!(from_outside());
     // As Docker leaves it.
-    host("nft", &["add table ip filter; add chain ip filter DOCKER-USER; \
+    host(
+        "nft",
+        &["add table ip filter; add chain ip filter DOCKER-USER; \
         add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }; \
-        add rule ip filter FORWARD jump DOCKER-USER"]);
+        add rule ip filter FORWARD jump DOCKER-USER"],
+    );
     assert!(!from_outside());
     let info = env.kiste(&["info"]);
     let text = info.stdout + &info.stderr;

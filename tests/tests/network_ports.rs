@@ -37,10 +37,9 @@ fn datagrams_come_with_their_clients_addresses() {
     env.detached(&["--name", "web", "-p", "5300:53/udp", "-p", "6000-6002:7000-7002/udp"], "exec sleep 1000");
     let pid = env.pid("web");
     let server = within(pid, || udp("[::]:53"));
-    for (local, to, seen) in [
-        ("192.0.2.2:0", "192.0.2.1:5300", "192.0.2.2"),
-        ("[2001:db8::2]:0", "[2001:db8::1]:5300", "2001:db8::2"),
-    ] {
+    for (local, to, seen) in
+        [("192.0.2.2:0", "192.0.2.1:5300", "192.0.2.2"), ("[2001:db8::2]:0", "[2001:db8::1]:5300", "2001:db8::2")]
+    {
         let client = other.within(|| udp(local));
         let (from, answered) = round_trip(&server, &client, to);
         assert_eq!((from, answered.to_string().as_str()), (seen.parse().unwrap(), to), "from another host");
@@ -117,7 +116,9 @@ fn ask(other: &Netns, address: &str) -> bool {
 fn addresses_of_routed_and_unprotected_networks_are_reached() {
     let env = Env::with_busybox();
     let other = neighbour();
-    for (name, mode, net) in [("routed", "routed", "10.91.0"), ("open", "nat-unprotected", "10.92.0"), ("nat", "nat", "10.93.0")] {
+    for (name, mode, net) in
+        [("routed", "routed", "10.91.0"), ("open", "nat-unprotected", "10.92.0"), ("nat", "nat", "10.93.0")]
+    {
         let mode = format!("com.docker.network.bridge.gateway_mode_ipv4={mode}");
         env.ok(&["network", "create", "-o", &mode, "--subnet", &format!("{net}.0/24"), name]);
         let route = format!("route add {net}.0/24 via 192.0.2.1");
@@ -127,7 +128,9 @@ fn addresses_of_routed_and_unprotected_networks_are_reached() {
     let listeners: Vec<(TcpListener, TcpListener)> = ["routed", "open", "nat"]
         .iter()
         .map(|name| {
-            within(env.pid(name), || (TcpListener::bind("0.0.0.0:80").unwrap(), TcpListener::bind("0.0.0.0:81").unwrap()))
+            within(env.pid(name), || {
+                (TcpListener::bind("0.0.0.0:80").unwrap(), TcpListener::bind("0.0.0.0:81").unwrap())
+            })
         })
         .collect();
     let reached = |address: &str| (ask(&other, &format!("{address}:80")), ask(&other, &format!("{address}:81")));
@@ -136,9 +139,15 @@ fn addresses_of_routed_and_unprotected_networks_are_reached() {
     assert_eq!(reached("10.93.0.2"), (false, false), "behind address translation: nothing");
     let (_, from) = listeners[0].0.accept().unwrap();
     assert_eq!(from.ip().to_string(), "192.0.2.2");
-    assert!(env.kiste(&["network", "create", "-o", "com.docker.network.bridge.gateway_mode_ipv4=isolated", "x"]).code() != 0);
+    assert!(
+        env.kiste(&["network", "create", "-o", "com.docker.network.bridge.gateway_mode_ipv4=isolated", "x"]).code()
+            != 0
+    );
     env.ok(&["network", "create", "--internal", "-o", "com.docker.network.bridge.gateway_mode_ipv4=isolated", "shut"]);
-    assert_eq!(env.sh(&["--network", "shut"], "ip -4 -o addr show eth0 | wc -l; ip route | grep -c default || true"), "1\n0");
+    assert_eq!(
+        env.sh(&["--network", "shut"], "ip -4 -o addr show eth0 | wc -l; ip route | grep -c default || true"),
+        "1\n0"
+    );
 }
 
 #[test]

@@ -163,7 +163,15 @@ fn networks_names_and_published_ports() {
     let (_, from) = server.recv_from(&mut [0; 16]).unwrap();
     assert_eq!(from.ip().to_string(), "192.0.2.2");
     env.kiste(&["run", "--rm", "-p", "8080:80", "busybox", "true"]).fails(125, &["port is already allocated"]);
-    assert!(!std::process::Command::new("ip").args(["-o", "link"]).output().unwrap().stdout.windows(6).any(|w| w == b" kiste"));
+    assert!(
+        !std::process::Command::new("ip")
+            .args(["-o", "link"])
+            .output()
+            .unwrap()
+            .stdout
+            .windows(6)
+            .any(|w| w == b" kiste")
+    );
     env.ok(&["rm", "-f", "web"]);
     TcpListener::bind("0.0.0.0:8080").expect("the port is free again");
 }

@@ -26,7 +26,8 @@ usage: cargo xtask COMMAND
     --all-vm          run every test that concerns the kernel there, not a selection: about an hour
   images            make the test images only
   vm [COMMAND]      run all its tests, or one shell command, in the cgroup v2 virtual machine
-  bench [--quick]   measure beside the engines that are on the PATH; prints a Markdown table";
+  bench [runtime|network] [--quick]
+                    measure beside the engines that are on the PATH; prints a Markdown table";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

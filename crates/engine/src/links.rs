@@ -84,54 +84,55 @@ pub(crate) fn shown(connection: &Connection, container: &Container) -> Result<Op
 }
 
 impl Engine {
-    /// The containers that one is linked to, all of which must run in the default network.
+    /// The containers that one is linked to and that have an address in the default network.
     fn linked(&self, container: &Container) -> Result<Vec<Linked>> {
         if container.host.links.is_none() {
             return Ok(Vec::new());
         }
         self.read(|connection| {
-            let default = network_table::named(connection, network::model::DEFAULT)?.map(|network| network.id);
-            let links = legacy::of(connection, &container.id)?;
-            links.into_iter().map(|link| self.target(connection, container, link, default.as_deref())).collect()
+            let Some(default) = network_table::named(connection, network::model::DEFAULT)? else {
+                return Ok(Vec::new());
+            };
+            let mut all = Vec::new();
+            for Link { target, alias } in legacy::of(connection, &container.id)? {
+                let stored = endpoints::of_container(connection, &target)?.into_iter();
+                let addresses = stored.filter(|stored| stored.network == default.id).find_map(|stored| {
+                    let given = stored.given?;
+                    Some([true, false].into_iter().filter_map(|v4| given.address(v4)).collect())
+                });
+                let container = table::find(connection, &target)?;
+                all.push(Linked { alias, container, addresses: addresses.unwrap_or_default() });
+            }
+            Ok(all)
         })
     }
 
-    fn target(
-        &self,
-        connection: &Connection,
-        container: &Container,
-        link: Link,
-        default: Option<&str>,
-    ) -> Result<Linked> {
-        let target = table::find(connection, &link.target)?;
+    /// Refuses to start a container that is linked to one without an address.
+    fn check_linked(&self, container: &Container, linked: &Linked) -> Result<()> {
+        let target = &linked.container;
         if !status::read(self.paths(), &target.id).is_some_and(|run| run.process_alive()) {
             return Err(Error::conflict(format!(
                 "Cannot link to a non running container: /{} AS /{}/{}",
-                target.name, container.name, link.alias
+                target.name, container.name, linked.alias
             )));
         }
-        let stored = endpoints::of_container(connection, &target.id)?;
-        let given = stored.into_iter().find(|stored| default == Some(&stored.network)).and_then(|stored| stored.given);
-        let given = given.ok_or_else(|| {
-            Error::conflict(format!("container {} not attached to default bridge network", target.id))
-        })?;
-        let addresses = [true, false].into_iter().filter_map(|v4| given.address(v4)).collect();
-        Ok(Linked { alias: link.alias, container: target, addresses })
+        match linked.addresses.is_empty() {
+            true => Err(Error::conflict(format!("container {} not attached to default bridge network", target.id))),
+            false => Ok(()),
+        }
     }
 
     /// What the environment says of the containers that one is linked to.
     pub(crate) fn link_environment(&self, container: &Container) -> Result<Vec<String>> {
         let linked = self.linked(container)?;
+        linked.iter().try_for_each(|linked| self.check_linked(container, linked))?;
         Ok(linked.iter().flat_map(|linked| environment(linked, &container.name)).collect())
     }
 
     /// Lines of `/etc/hosts`: names and an address each.
     pub(crate) fn link_hosts(&self, container: &Container) -> Result<Vec<(String, IpAddr)>> {
         let linked = self.linked(container)?;
-        Ok(linked
-            .iter()
-            .flat_map(|linked| linked.addresses.iter().map(|address| (names(linked), *address)))
-            .collect())
+        Ok(linked.iter().flat_map(|linked| linked.addresses.iter().map(|address| (names(linked), *address))).collect())
     }
 
     /// A container has got new addresses: those that are linked to it hear of them.
@@ -230,7 +231,8 @@ fn ranges<'a>(ports: &[(&'a str, u16)]) -> Vec<(&'a str, u16, u16)> {
 
 /// Adds the lines of links to a hosts file.
 pub(crate) fn in_hosts(text: String, lines: &[(String, IpAddr)]) -> String {
-    let lines: Vec<(&str, String)> = lines.iter().map(|(names, address)| (names.as_str(), address.to_string())).collect();
+    let lines: Vec<(&str, String)> =
+        lines.iter().map(|(names, address)| (names.as_str(), address.to_string())).collect();
     network::files::with_hosts(text, lines.iter().map(|(names, address)| (*names, address.as_str())))
 }
 

@@ -73,10 +73,7 @@ pub(crate) fn questions(host: &HostConfig, attachment: Option<&Attachment>, of_h
     }
     let ndots =
         |option: &String| option.strip_prefix("ndots:").and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n > 0);
-    Some(Questions {
-        servers: host.dns.clone(),
-        ndots: host.dns_options.iter().any(ndots),
-    })
+    Some(Questions { servers: host.dns.clone(), ndots: host.dns_options.iter().any(ndots) })
 }
 
 /// A link as (alias, name), in small letters.

@@ -13,7 +13,8 @@ use crate::model::Network;
 /// left on the host.
 pub const SCHEMA: records::Schema = records::Schema {
     room: "network",
-    migrations: &["
+    migrations: &[
+        "
     CREATE TABLE network (
         id TEXT PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -46,7 +47,7 @@ pub const SCHEMA: records::Schema = records::Schema {
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX port_container ON port (container);
     ",
-    "
+        "
     CREATE TABLE link (
         container TEXT NOT NULL,
         alias TEXT NOT NULL,
@@ -58,7 +59,8 @@ pub const SCHEMA: records::Schema = records::Schema {
         network TEXT PRIMARY KEY,
         document TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
-    "],
+    ",
+    ],
 };
 
 /// Reads a JSON column.
@@ -134,9 +136,8 @@ pub fn delete(transaction: &Transaction<'_>, network: &Network) -> Result<()> {
         return Err(Error::new(
             Kind::Forbidden,
             format!(
-                "error while removing network: network {} id {} has active endpoints ({})",
+                "error while removing network: network {} has active endpoints ({})",
                 network.name,
-                network.id,
                 users.join(", ")
             ),
         ));

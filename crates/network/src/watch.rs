@@ -106,7 +106,9 @@ impl Watch {
         }
         self.due = None;
         match self.role {
-            Role::Keeper { .. } => std::mem::take(&mut self.certain) || !firewall::is_whole(&self.table).unwrap_or(true),
+            Role::Keeper { .. } => {
+                std::mem::take(&mut self.certain) || !firewall::is_whole(&self.table).unwrap_or(true)
+            }
             _ => {
                 self.find_role();
                 false

@@ -96,7 +96,8 @@ fn ask(at: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 fn connections_of_ipv6_reach_a_container_with_ipv4() {
     own_network();
     let (socket, at) = reserved("[::1]:0", SocketType::STREAM);
-    let _proxy = Running::start(vec![Route { socket, datagrams: false, target: echo(), other: None, transparent: false }]);
+    let _proxy =
+        Running::start(vec![Route { socket, datagrams: false, target: echo(), other: None, transparent: false }]);
     assert_eq!(ask(at, b"hello").unwrap(), b"HELLO");
     // More than any buffer holds, both ways, on several connections at once.
     let much = vec![b'x'; 20 << 20];

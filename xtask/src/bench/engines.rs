@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use crate::process::{self, at, find};
 use crate::{Result, build, images};
 
-const IMAGE: &str = "busybox:latest";
+pub(super) const IMAGE: &str = "busybox:latest";
 
 /// Prefix of the names of the containers that a measurement makes.
-const NAME: &str = "kiste-bench-";
+pub(super) const NAME: &str = "kiste-bench-";
 
 /// What all engines share: the image archive, and directories for Kiste and for the runtimes.
 pub(super) struct World {
@@ -153,7 +153,8 @@ impl Engine {
         command
     }
 
-    fn quiet(&self, arguments: &[&str]) -> Result<String> {
+    /// Runs a command to its end; what it printed.
+    pub(super) fn quiet(&self, arguments: &[&str]) -> Result<String> {
         let output = self.command(arguments).output().map_err(|e| format!("{}: {e}", self.name))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -162,8 +163,8 @@ impl Engine {
         Err(format!("{} {}: {}", self.name, arguments.join(" "), error.trim()))
     }
 
-    /// Without pipes, whose reading would be measured too.
-    fn timed(&self, arguments: &[&str]) -> Result<Duration> {
+    /// Time of a command. Without pipes, whose reading would be measured too.
+    pub(super) fn timed(&self, arguments: &[&str]) -> Result<Duration> {
         let mut command = self.command(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let start = Instant::now();

@@ -3,6 +3,7 @@
 
 mod engines;
 mod memory;
+mod network;
 mod report;
 mod runtime;
 
@@ -39,7 +40,9 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result {
         [option] if option == "--quick" => QUICK,
         [what] if what == "runtime" => return runtime::run(root, false),
         [what, option] if what == "runtime" && option == "--quick" => return runtime::run(root, true),
-        _ => return Err("bench: what can be given is `runtime` and --quick".to_owned()),
+        [what] if what == "network" => return network::run(root, false),
+        [what, option] if what == "network" && option == "--quick" => return network::run(root, true),
+        _ => return Err("bench: what can be given is `runtime`, `network` and --quick".to_owned()),
     };
     if !rustix::process::geteuid().is_root() {
         return Err("the engines are measured as root".to_owned());

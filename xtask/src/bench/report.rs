@@ -27,6 +27,11 @@ impl Table {
         self.add(name, memory.into_iter().map(|m| m.map(|m| m.monitors as f64 / 1024.0)).collect(), "MiB");
     }
 
+    /// A row of what is the better the more it is.
+    pub(super) fn rates(&mut self, name: &str, rates: Vec<Option<f64>>, unit: &'static str) {
+        self.add(name, rates, unit);
+    }
+
     /// A row of sizes in kibibytes.
     pub(super) fn sizes(&mut self, name: &str, sizes: Vec<Option<u64>>) {
         self.add(name, sizes.into_iter().map(|size| size.map(|size| size as f64 / 1024.0)).collect(), "MiB");

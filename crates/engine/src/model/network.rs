@@ -53,7 +53,8 @@ pub struct NetworkRequest {
     /// Whether endpoints get IPv4 addresses; absent: yes.
     #[serde(rename = "EnableIPv4")]
     pub enable_ipv4: Option<bool>,
-    /// Whether endpoints get IPv6 addresses; absent: those of bridges do.
+    /// Whether endpoints get IPv6 addresses; absent: if there is an IPv6 range, or none
+    /// is given at all to a bridge.
     #[serde(rename = "EnableIPv6")]
     pub enable_ipv6: Option<bool>,
     /// Address ranges.

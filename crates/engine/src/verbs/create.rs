@@ -18,7 +18,8 @@ use crate::status::RunLock;
 use crate::table::{Container, Intent, MountRecord};
 use crate::volume_table::{self, VolumeRow};
 use crate::{
-    Context as _, Engine, Error, Result, clock, copy_up, disk, events, failpoint, ids, links, naming, networking, spec, table,
+    Context as _, Engine, Error, Result, clock, copy_up, disk, events, failpoint, ids, links, naming, networking, spec,
+    table,
 };
 
 /// How often a made-up name is replaced before giving up.

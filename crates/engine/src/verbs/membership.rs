@@ -167,7 +167,7 @@ impl Engine {
     /// firewall. The ids of the containers.
     pub fn reload_networks(&self) -> Result<Vec<String>> {
         user_network::enter(self.paths(), false)?;
-        self.finish_removals()?;
+        self.clear_networks()?;
         let active = self.connected()?;
         let mut plans = Vec::new();
         for id in &active {

@@ -34,7 +34,7 @@ pub struct NetworkRow {
 impl Engine {
     /// Makes a network and what it consists of on the host; its id.
     pub fn create_network(&self, request: &NetworkRequest) -> Result<String> {
-        self.finish_removals()?;
+        self.clear_networks()?;
         let id = names::random_id()?;
         let network = self.write(Durability::Power, |transaction| {
             predefine(transaction)?;
@@ -45,7 +45,7 @@ impl Engine {
         failpoint::hit("network-recorded");
         if let Err(error) = self.make_network(&network) {
             self.write(Durability::Power, |transaction| Ok(network_table::delete(transaction, &network)?))?;
-            drop(self.finish_removals());
+            drop(self.clear_networks());
             return Err(error);
         }
         failpoint::hit("network-made");
@@ -186,12 +186,12 @@ impl Engine {
         self.write(Durability::Power, |transaction| Ok(network_table::delete(transaction, &network)?))
             .map_err(|error| self.with_names(error))?;
         failpoint::hit("network-forgotten");
-        self.finish_removals()?;
+        self.clear_networks()?;
         self.network_event(&network, "destroy", &[])
     }
 
     /// Takes away what removed networks have left on the host: now, or when a command was killed before it could.
-    pub(crate) fn finish_removals(&self) -> Result<()> {
+    pub(crate) fn clear_networks(&self) -> Result<()> {
         for network in self.read(|connection| Ok(network_table::doomed(connection)?))? {
             self.unmake_network(&network)?;
             failpoint::hit("network-unmade");
@@ -331,9 +331,14 @@ fn draft(request: &NetworkRequest, id: String) -> Result<Network> {
     let device = request.options.get("com.docker.network.bridge.name");
     let device = device.filter(|name| !name.is_empty());
     let borrowed = driver == Driver::Bridge && device.is_some_and(|name| link::bridge::kind(name).is_ok());
-    // A bridge that is the user's business gets no addresses that were not asked for.
+    // Who chooses ranges means these; a bridge that is the user's business gets no addresses that were not asked for.
     let manages = |name: &str| request.options.get(&format!("com.docker.network.bridge.{name}")).is_some();
-    let left_alone = borrowed || ipam_driver == "null" || manages("inhibit_ipv4") || manages("gateway_mode_ipv4");
+    let left_alone = !subnets.is_empty()
+        || request.enable_ipv4 == Some(false)
+        || borrowed
+        || ipam_driver == "null"
+        || manages("inhibit_ipv4")
+        || manages("gateway_mode_ipv4");
     let dual = driver == Driver::Bridge && !left_alone && link::has_v6();
     Ok(Network {
         id,

@@ -62,7 +62,8 @@ impl Engine {
             Ok(network)
         })?;
         plan.network = self.connected_or_failed(&container, network)?;
-        self.tell_linked(&container)?;
+        // What others call it is their affair.
+        drop(self.tell_linked(&container));
         plan.questions = self.name_server(&container, plan.network.as_ref())?;
         failpoint::hit("start-recorded");
         self.start_recorded(&plan, lock, options)

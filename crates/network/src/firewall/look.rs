@@ -77,11 +77,13 @@ fn sentence(family: u8, table: &str, docker: bool) -> String {
         IPV6 => "ip6",
         _ => "inet",
     };
-    let accept = |chain: &str| {
-        format!("{program} -I {chain} -i {OURS}+ -j ACCEPT; {program} -I {chain} -o {OURS}+ -j ACCEPT")
-    };
+    let accept =
+        |chain: &str| format!("{program} -I {chain} -i {OURS}+ -j ACCEPT; {program} -I {chain} -o {OURS}+ -j ACCEPT");
     let remedy = match (table, docker) {
-        ("firewalld", _) => "firewall-cmd --zone=trusted --add-interface=kiste0 (and each other bridge; --permanent to keep it)".to_owned(),
+        ("firewalld", _) => {
+            "firewall-cmd --zone=trusted --add-interface=kiste0 (and each other bridge; --permanent to keep it)"
+                .to_owned()
+        }
         (_, true) => accept("DOCKER-USER"),
         ("filter", false) => accept("FORWARD"),
         _ => format!("nft insert rule {word} {table} CHAIN iifname \"{OURS}*\" accept, and the same with oifname"),

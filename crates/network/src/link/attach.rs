@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use linux::namespace::Kinds;
 use linux::netlink::{ACK, Batch, CREATE, EXCLUSIVE, Socket};
 
-use super::{add_address, add_default_route, add_forwarding, bandwidth, bridge, index, link_header, mac, open, parent, set_up};
+use super::{
+    add_address, add_default_route, add_forwarding, bandwidth, bridge, index, link_header, mac, open, parent, set_up,
+};
 use crate::error::{Context as _, Error, Result};
 use crate::model::{Driver, Endpoint, Network};
 use crate::options::sysctl_path;
