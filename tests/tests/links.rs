@@ -36,9 +36,9 @@ fn links_in_the_default_network() {
     env.kiste(&["exec", "web", "grep", "172.17.0.4", "/etc/hosts"]).fails(1, &[]);
     env.ok(&["stop", "-t", "0", "store"]);
     let run = |options: &[&str], text: &str| {
-        env.kiste(&[&["run", "--rm", "--name", "x"], options, &["busybox", "true"]].concat()).fails(125, &[text]);
+        env.kiste(&[&["run", "--rm", "--name", "xx"], options, &["busybox", "true"]].concat()).fails(125, &[text]);
     };
-    run(&["--link", "store:al"], "Cannot link to a non running container: /store AS /x/al");
+    run(&["--link", "store:al"], "Cannot link to a non running container: /store AS /xx/al");
     run(&["--link", "nosuch"], "could not get container for nosuch: No such container: nosuch");
     run(&["--link", "a:b:c"], "bad format for links: a:b:c");
     run(&["--link", "web", "--network", "host"], "host type networking can't be used with links");

@@ -411,7 +411,10 @@ fn malformed_networks_are_refused() {
     run(&["--network", "nosuch"], "network nosuch not found");
     run(&["--ip", "172.17.0.9"], "user specified IP address is supported on user defined networks only");
     run(&["--network-alias", "x"], "network-scoped alias is supported only for containers in user defined networks");
-    run(&["--network", "good", "--ip", "10.90.0.1"], "no configured subnet contains IP address 10.90.0.1");
+    run(
+        &["--network", "good", "--ip", "10.90.0.1"],
+        "no configured subnet or ip-range contain the IP address 10.90.0.1",
+    );
     run(&["--network", "good", "--ip", "10.82.0.1"], "Address already in use");
     run(&["--network", "good", "--mac-address", "01:00:00:00:00:01"], "invalid MAC address");
     run(&["--network", "name=good,driver-opt=bogus=1"], "unknown option bogus");
