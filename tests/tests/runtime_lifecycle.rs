@@ -305,5 +305,5 @@ fn the_binarys_name_makes_it_a_runtime() {
     }
     let features: Value = serde_json::from_str(bundle.runtime(&["features"]).ok()).unwrap();
     assert_eq!(features["ociVersionMax"], "1.3.0");
-    assert_eq!(features["potentiallyUnsafeConfigAnnotations"], json!([]));
+    assert_eq!(features["potentiallyUnsafeConfigAnnotations"], json!(["org.systemd.property."]));
 }

@@ -12,6 +12,7 @@ use sandbox::hooks::About;
 
 use crate::error::Step;
 use crate::record::{Directory, Record, Store};
+use crate::systemd::Manager;
 use crate::{Error, Result, bundle};
 
 /// What a container is doing (runtime-spec, runtime.md "State"; `paused` is runc's).
@@ -116,6 +117,9 @@ impl Container {
         let hooks = spec.as_ref().and_then(|spec| spec.hooks().clone());
         if let Ok(Some(cgroup)) = self.cgroup() {
             cgroup.remove().step(|| "remove the container's cgroup".into())?;
+        }
+        if let Some(unit) = &self.record.unit {
+            Manager::connect(unit)?.stop()?;
         }
         if let Some(rdt) =
             spec.as_ref().and_then(|spec| spec.linux().as_ref()).and_then(|linux| linux.intel_rdt().as_ref())

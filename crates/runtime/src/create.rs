@@ -4,24 +4,24 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use oci_spec::runtime::{Hooks, Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use sandbox::cgroup::Cgroup;
-use sandbox::hooks::About;
 use sandbox::launch::{self, Created, Extras, Gate, Launch, Rootfs, Stdio};
 use sandbox::seccomp;
 
 use crate::bundle::Bundle;
 use crate::console::Receiver;
-use crate::container::{Container, about, wait_for_end};
+use crate::container::{Container, about};
 use crate::error::{Step, is_denied};
 use crate::globals::{CgroupManager, Globals};
 use crate::inherited::Inherited;
 use crate::log::Log;
 use crate::notify::Notify;
-use crate::record::{Directory, GATE, Record, Store};
-use crate::{Error, Result, mappings, pidfile, resources, validate};
+use crate::record::{GATE, Record, Store};
+use crate::systemd::Unit;
+use crate::undo::Undo;
+use crate::{Error, Result, mappings, pidfile, resources, systemd, validate};
 
 /// The flags that `create` and `run` share.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub(crate) fn create(
     let pidfd_socket = options.pidfd_socket.as_deref().map(Receiver::connect).transpose()?;
     let store = Store::new(&globals.root);
     let directory = store.create(id)?;
-    let mut undo = Undo { directory: Some(&directory), cgroup: None, child: None, hooks: None };
+    let mut undo = Undo::new(&directory);
     let mut record = record(globals, &bundle, id)?;
     let _lock: File = directory.begin(&record)?;
     directory.keep_config(&bundle.json)?;
@@ -146,10 +146,13 @@ fn check_terminal(terminal: bool, options: &Options, foreground: bool) -> Result
     }
 }
 
-fn record(globals: &Globals, bundle: &Bundle, id: &str) -> Result<Record> {
-    let cgroup = match globals.cgroups {
-        CgroupManager::Disabled => None,
-        _ => Some(resources::cgroup_path(&bundle.spec, id)?),
+/// The first record of a container.
+pub(crate) fn record(globals: &Globals, bundle: &Bundle, id: &str) -> Result<Record> {
+    let (cgroup, unit) = match globals.cgroups {
+        CgroupManager::Disabled => (None, None),
+        CgroupManager::Cgroupfs => (Some(resources::cgroup_path(&bundle.spec, id)?), None),
+        // Where its cgroup is the manager says, later.
+        CgroupManager::Systemd => (None, Some(systemd::unit(&bundle.spec, id, globals.rootless)?)),
     };
     Ok(Record {
         id: id.to_owned(),
@@ -159,6 +162,7 @@ fn record(globals: &Globals, bundle: &Bundle, id: &str) -> Result<Record> {
         rootfs: bundle.rootfs.clone(),
         created: jiff::Timestamp::now().to_string(),
         cgroup,
+        unit,
         annotations: bundle.spec.annotations().clone().unwrap_or_default(),
     })
 }
@@ -178,9 +182,15 @@ fn extend(spec: &mut Spec, mut process: Process, inherited: &Inherited, notify: 
 }
 
 /// The cgroup with its limits. Without privileges a container may have none, unless limits or a place were asked for.
-fn make_cgroup(globals: &Globals, spec: &Spec, record: &mut Record, undo: &mut Undo<'_>) -> Result<Option<Cgroup>> {
-    if globals.cgroups == CgroupManager::Systemd {
-        return Err(Error::new("cgroup manager systemd: not supported; use cgroupfs"));
+pub(crate) fn make_cgroup(
+    globals: &Globals,
+    spec: &Spec,
+    record: &mut Record,
+    undo: &mut Undo<'_>,
+) -> Result<Option<Cgroup>> {
+    let resources = resources::resources(spec);
+    if let Some(unit) = record.unit.clone() {
+        return start_unit(&unit, spec, &resources, record, undo).map(Some);
     }
     let Some(path) = record.cgroup.clone() else { return Ok(None) };
     let cgroup = match Cgroup::create(&path) {
@@ -192,12 +202,30 @@ fn make_cgroup(globals: &Globals, spec: &Spec, record: &mut Record, undo: &mut U
         other => other.step(|| format!("make the cgroup {path}"))?,
     };
     undo.cgroup = Some(path);
-    let resources = resources::resources(spec);
     match cgroup.apply(&resources) {
         Err(error) if globals.rootless && is_denied(&error) => {}
         other => other.step(|| "linux.resources".into())?,
     }
     Ok(Some(cgroup))
+}
+
+/// The cgroup of a unit that the service manager starts. The limits are set here too, in the kernel's own words: the
+/// manager has no words for some.
+fn start_unit(
+    unit: &Unit,
+    spec: &Spec,
+    resources: &LinuxResources,
+    record: &mut Record,
+    undo: &mut Undo<'_>,
+) -> Result<Cgroup> {
+    let systemd::Started { cgroup, path, placeholder } = systemd::start(unit, spec, resources)?;
+    undo.placeholder = Some(placeholder);
+    undo.cgroup = Some(path.clone());
+    undo.unit = Some(unit.clone());
+    record.cgroup = Some(path);
+    undo.directory.map_or(Ok(()), |directory| directory.replace(record))?;
+    cgroup.apply(resources).step(|| "linux.resources".into())?;
+    Ok(cgroup)
 }
 
 /// Below the state root, and not a possible id: compiled filters.
@@ -234,37 +262,4 @@ pub(crate) fn own_streams() -> Stdio<'static> {
 
 fn duplicate(descriptor: &OwnedFd) -> Result<OwnedFd> {
     descriptor.as_fd().try_clone_to_owned().step(|| "duplicate a descriptor".into())
-}
-
-/// Undoes what has been made of a container.
-struct Undo<'a> {
-    directory: Option<&'a Directory>,
-    cgroup: Option<String>,
-    child: Option<OwnedFd>,
-    /// From when on hooks may have run: what they have done, those for afterwards undo.
-    hooks: Option<(Hooks, About)>,
-}
-
-impl Undo<'_> {
-    fn disarm(mut self) {
-        (self.directory, self.cgroup, self.child, self.hooks) = (None, None, None, None);
-    }
-}
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        if let Some(child) = self.child.take() {
-            let _ = linux::pidfd::send_signal(child.as_fd(), 9);
-            let _ = wait_for_end(&child, Duration::from_secs(10));
-        }
-        if let Some(cgroup) = self.cgroup.take().and_then(|path| Cgroup::open(&path).ok()) {
-            let _ = cgroup.remove();
-        }
-        if let Some(directory) = self.directory.take() {
-            let _ = directory.remove();
-        }
-        if let Some((hooks, about)) = self.hooks.take() {
-            about.run_poststop(hooks.poststop().as_ref());
-        }
-    }
 }

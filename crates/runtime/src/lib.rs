@@ -8,6 +8,7 @@ mod commands;
 mod console;
 mod container;
 mod create;
+mod criu;
 mod error;
 mod foreground;
 mod globals;
@@ -18,7 +19,9 @@ mod notify;
 mod pidfile;
 mod record;
 mod resources;
+mod systemd;
 mod tabular;
+mod undo;
 mod validate;
 
 use std::ffi::OsString;

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Step;
+use crate::systemd::Unit;
 use crate::{Error, Result};
 
 /// Name of the socket; there until the container has been started.
@@ -40,6 +41,8 @@ pub(crate) struct Record {
     pub(crate) created: String,
     /// Path below the root of each hierarchy; none: it stays in its caller's cgroup.
     pub(crate) cgroup: Option<String>,
+    /// The service manager's unit, if it has made the cgroup.
+    pub(crate) unit: Option<Unit>,
     /// From the configuration.
     pub(crate) annotations: HashMap<String, String>,
 }

@@ -26,6 +26,16 @@ pub fn remove(rdt: &LinuxIntelRdt, id: &str) -> Result<(), String> {
     monitoring.into_iter().chain(own).try_for_each(|directory| remove_directory(&directory))
 }
 
+/// Changes the class of service that the container is in: lines of its `schemata` file.
+pub fn change(rdt: &LinuxIntelRdt, id: &str, lines: &[&str]) -> Result<(), String> {
+    change_below(&mounted()?, rdt, id, lines)
+}
+
+fn change_below(root: &Path, rdt: &LinuxIntelRdt, id: &str, lines: &[&str]) -> Result<(), String> {
+    let file = Group::new(root, rdt, id)?.directory.join("schemata");
+    lines.iter().try_for_each(|line| write(&file, &format!("{line}\n")))
+}
+
 /// Refuses what is malformed, wherever it is to be carried out.
 pub(crate) fn check(rdt: &LinuxIntelRdt) -> Result<(), String> {
     if let Some(name) = rdt.clos_id().as_deref().filter(|name| *name != "/") {
@@ -224,6 +234,15 @@ mod tests {
         assert!(join(r#"{"closID": "silver", "schemata": ["MB:0=10"]}"#).unwrap_err().contains("schemata"));
         assert!(join(r#"{"closID": "gold", "enableMonitoring": true}"#).unwrap_err().contains("mon_groups/c1/tasks"));
         assert!(!root.path().join("silver").exists() && !gold.join("mon_groups/c1").exists());
+    }
+
+    #[test]
+    fn running_classes_change() {
+        let root = tempfile::tempdir().unwrap();
+        let own = class(root.path(), "c1", "");
+        change_below(root.path(), &rdt("{}"), "c1", &["L3:0=f"]).unwrap();
+        assert_eq!(fs::read_to_string(own.join("schemata")).unwrap(), "L3:0=f\n");
+        assert!(change_below(root.path(), &rdt("{}"), "c2", &["L3:0=f"]).unwrap_err().contains("c2/schemata"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Call, print};
 use crate::{Error, Result};
 
-/// The document. `potentiallyUnsafeConfigAnnotations` is empty: no annotation changes what a container may do.
+/// The document. `potentiallyUnsafeConfigAnnotations` are those that the systemd driver looks at, if it was asked for.
 const FEATURES: &str = include_str!("features.json");
 
 pub(super) fn run(call: Call<'_>) -> Result<u8> {

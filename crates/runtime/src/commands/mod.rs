@@ -1,5 +1,6 @@
 //! The commands, one file each, and the words that choose them.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -9,6 +10,7 @@ mod kill;
 mod list;
 mod pause;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -38,7 +40,7 @@ type Command = fn(Call<'_>) -> Result<u8>;
 
 /// Name, what it does, and how.
 const COMMANDS: [(&str, &str, Command); 17] = [
-    ("checkpoint", "checkpoint a running container (not supported)", without_criu),
+    ("checkpoint", "checkpoint a running container", checkpoint::run),
     ("create", "create a container", create::run),
     ("delete", "delete any resources held by the container", delete::run),
     ("events", "display figures of a container and that it ran out of memory", events::run),
@@ -48,7 +50,7 @@ const COMMANDS: [(&str, &str, Command); 17] = [
     ("list", "list containers", list::run),
     ("pause", "suspend all processes inside the container", pause::pause),
     ("ps", "display the processes running inside a container", ps::run),
-    ("restore", "restore a container from a checkpoint (not supported)", without_criu),
+    ("restore", "restore a container from a checkpoint", restore::run),
     ("resume", "resume all processes that have been paused", pause::resume),
     ("run", "create and run a container", run::run),
     ("spec", "create a new specification file", spec::run),
@@ -56,11 +58,6 @@ const COMMANDS: [(&str, &str, Command); 17] = [
     ("state", "output the state of a container", state::run),
     ("update", "update container resource constraints", update::run),
 ];
-
-/// Callers match on the first words to leave checkpoints out.
-fn without_criu(_: Call<'_>) -> Result<u8> {
-    Err(Error::new("checkpoint/restore is not supported by this runtime: it does not speak to CRIU yet"))
-}
 
 /// Runs what the command line asks for; its exit code.
 pub(crate) fn run(start: Start, log: &Log) -> Result<u8> {
@@ -113,6 +110,7 @@ Global flags:
 /// The head in crun's form, which scripts look for, and the command's own flags.
 fn command_help(name: &str) -> Result<u8> {
     let (arguments, flags) = match name {
+        "checkpoint" => ("CONTAINER", checkpoint::HELP),
         "create" => ("CONTAINER", create::HELP),
         "delete" => ("CONTAINER", delete::HELP),
         "events" => ("CONTAINER", events::HELP),
@@ -120,6 +118,7 @@ fn command_help(name: &str) -> Result<u8> {
         "kill" => ("CONTAINER [SIGNAL]", kill::HELP),
         "list" => ("", list::HELP),
         "ps" => ("CONTAINER [PS OPTIONS]", ps::HELP),
+        "restore" => ("CONTAINER", restore::HELP),
         "run" => ("CONTAINER", run::HELP),
         "spec" => ("", spec::HELP),
         "update" => ("CONTAINER", update::HELP),

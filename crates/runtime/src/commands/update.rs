@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use lexopt::{Arg, Parser};
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{LinuxIntelRdt, LinuxResources, Spec};
 use serde_json::{Map, Value};
 
 use super::Call;
@@ -13,6 +13,7 @@ use crate::container::{Container, Status};
 use crate::error::Step;
 use crate::log::Log;
 use crate::record::Store;
+use crate::systemd::Manager;
 use crate::{Error, Result};
 
 pub(super) const HELP: &str = "\
@@ -48,12 +49,12 @@ const GONE: [&str; 2] = ["kernel-memory", "kernel-memory-tcp"];
 pub(super) fn run(call: Call<'_>) -> Result<u8> {
     let mut parser = Parser::from_args(call.words);
     let (mut changes, mut id) = (Map::new(), None);
+    let mut schemata = Schemata::default();
     while let Some(argument) = parser.next().map_err(bad)? {
         match argument {
             Arg::Long("resources") | Arg::Short('r') => changes = read(&text(&mut parser)?)?,
-            Arg::Long(flag @ ("l3-cache-schema" | "mem-bw-schema")) => {
-                return Err(Error::new(format!("--{flag}: this machine has no resource control (Intel RDT) mounted")));
-            }
+            Arg::Long("l3-cache-schema") => schemata.l3_cache = Some(schema(&mut parser, "L3:")?),
+            Arg::Long("mem-bw-schema") => schemata.memory_bandwidth = Some(schema(&mut parser, "MB:")?),
             Arg::Long(flag) => {
                 let flag = flag.to_owned();
                 apply(&flag, &mut parser, &mut changes, call.log)?;
@@ -67,9 +68,50 @@ pub(super) fn run(call: Call<'_>) -> Result<u8> {
         return Err(Error::new("container not running"));
     }
     let resources: LinuxResources = serde_json::from_value(Value::Object(changes)).step(|| "parse resources".into())?;
+    if let Some(unit) = &container.record.unit {
+        Manager::connect(unit)?.set(&resources)?;
+    }
+    schemata.apply(&container)?;
     container.required_cgroup()?.apply(&resources).step(|| "update the limits".into())?;
-    keep(&container, &resources)?;
+    keep(&container, &resources, &schemata)?;
     Ok(0)
+}
+
+/// What is asked of the container's class of service (Intel RDT).
+#[derive(Default)]
+struct Schemata {
+    l3_cache: Option<String>,
+    memory_bandwidth: Option<String>,
+}
+
+fn schema(parser: &mut Parser, start: &str) -> Result<String> {
+    let line = text(parser)?;
+    match line.starts_with(start) && !line.contains('\n') {
+        true => Ok(line),
+        false => Err(Error::new(format!("invalid schema {line:?}: must be one line that starts with {start:?}"))),
+    }
+}
+
+impl Schemata {
+    fn apply(&self, container: &Container) -> Result<()> {
+        let lines: Vec<&str> = self.l3_cache.iter().chain(&self.memory_bandwidth).map(String::as_str).collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let spec = container.spec()?;
+        let rdt = spec.linux().as_ref().and_then(|linux| linux.intel_rdt().as_ref());
+        let rdt = rdt.ok_or_else(|| Error::new("Intel RDT: the container has no linux.intelRdt"))?;
+        sandbox::resctrl::change(rdt, &container.record.id, &lines).step(|| "Intel RDT".into())
+    }
+
+    fn keep(&self, rdt: &mut LinuxIntelRdt) {
+        if self.l3_cache.is_some() {
+            rdt.set_l3_cache_schema(self.l3_cache.clone());
+        }
+        if self.memory_bandwidth.is_some() {
+            rdt.set_mem_bw_schema(self.memory_bandwidth.clone());
+        }
+    }
 }
 
 /// Limits as JSON, from a file or standard input.
@@ -130,13 +172,17 @@ fn size(text: &str) -> Option<i64> {
 }
 
 /// Writes the new limits into the kept configuration, so that it says what is true.
-fn keep(container: &Container, resources: &LinuxResources) -> Result<()> {
+fn keep(container: &Container, resources: &LinuxResources, schemata: &Schemata) -> Result<()> {
     let step = || "keep the new limits".to_owned();
     let mut spec: Spec = container.spec()?;
     let mut linux = spec.linux().clone().unwrap_or_default();
     let mut kept = serde_json::to_value(linux.resources()).step(step)?;
     merge(&mut kept, serde_json::to_value(resources).step(step)?);
     linux.set_resources(serde_json::from_value(kept).step(step)?);
+    if let Some(mut rdt) = linux.intel_rdt().clone() {
+        schemata.keep(&mut rdt);
+        linux.set_intel_rdt(Some(rdt));
+    }
     spec.set_linux(Some(linux));
     container.directory.keep_config(&serde_json::to_vec(&spec).step(step)?)
 }

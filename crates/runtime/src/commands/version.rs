@@ -6,7 +6,10 @@ use crate::Result;
 pub(super) fn run() -> Result<u8> {
     // dockerd and podman look for a name that they know in the first line.
     let name = crate::program_name().replace(' ', "-");
-    let text =
-        format!("{name} version {}\nspec: {}\n+CAP +SECCOMP +EBPF\n", env!("CARGO_PKG_VERSION"), sandbox::OCI_VERSION);
+    let text = format!(
+        "{name} version {}\nspec: {}\n+SYSTEMD +CAP +SECCOMP +EBPF +CRIU\n",
+        env!("CARGO_PKG_VERSION"),
+        sandbox::OCI_VERSION
+    );
     print(&text).map(|()| 0)
 }

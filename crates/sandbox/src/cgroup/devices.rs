@@ -142,7 +142,8 @@ fn access(text: &str) -> Result<u8, String> {
     })
 }
 
-fn letters(access: u8) -> String {
+/// The bits as letters.
+pub(super) fn letters(access: u8) -> String {
     let all = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
     all.iter().filter(|(bit, _)| access & bit != 0).map(|(_, letter)| letter).collect()
 }

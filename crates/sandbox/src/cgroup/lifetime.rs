@@ -11,7 +11,7 @@ use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::files::{tree, write};
-use super::{Cgroup, Version, v1, v2};
+use super::{Cgroup, Entry, Version, v1, v2};
 
 /// How long freezing may take. Tasks in uninterruptible sleep (a dead NFS server) cannot be frozen.
 const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
@@ -26,6 +26,19 @@ impl Cgroup {
         match self.version {
             Version::V1 => freeze_v1(directory, frozen),
             Version::V2 => freeze_v2(directory, frozen),
+        }
+    }
+
+    /// The directory whose files freeze it, for those who freeze by themselves.
+    pub fn freezer_directory(&self) -> Option<PathBuf> {
+        self.freezer().ok().map(Path::to_path_buf)
+    }
+
+    /// Moves the calling process into it, which must be single-threaded.
+    pub fn enter(&self) -> io::Result<()> {
+        match self.entry()? {
+            Entry::V2(_) => write(&self.any_directory()?.join("cgroup.procs"), "0"),
+            Entry::V1(tasks) => tasks.iter().try_for_each(|file| Ok(rustix::io::write(file, b"0").map(drop)?)),
         }
     }
 

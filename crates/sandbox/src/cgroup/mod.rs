@@ -7,6 +7,7 @@ mod files;
 mod layout;
 mod lifetime;
 mod own;
+mod properties;
 mod stats;
 mod usage;
 mod v1;
@@ -21,6 +22,7 @@ use oci_spec::runtime::LinuxResources;
 
 use layout::Hierarchy;
 pub use own::{is_available, own_part};
+pub use properties::{Property, properties};
 pub use stats::Stats;
 pub use usage::Usage;
 
@@ -90,11 +92,18 @@ impl Cgroup {
     /// processes is an error. Nothing but parents remains when this fails.
     pub fn create(path: &str) -> io::Result<Self> {
         let cgroup = Self::locate(path)?;
-        let made = cgroup.make();
+        let made = cgroup.make(make_directory);
         if made.is_err() {
             cgroup.directories.iter().for_each(|directory| drop(fs::remove_dir(&directory.path)));
         }
         made.map(|()| cgroup)
+    }
+
+    /// The cgroup `path` that a service manager has made and has processes in: what it has left out of it is made.
+    pub fn adopt(path: &str) -> io::Result<Self> {
+        let cgroup = Self::locate(path)?;
+        cgroup.make(keep_directory)?;
+        Ok(cgroup)
     }
 
     /// An existing cgroup.
@@ -140,9 +149,9 @@ impl Cgroup {
         })
     }
 
-    fn make(&self) -> io::Result<()> {
+    fn make(&self, directory: fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
         for Directory { hierarchy, path } in &self.directories {
-            make_directory(path, &hierarchy.root)?;
+            directory(path, &hierarchy.root)?;
             match self.version {
                 Version::V1 if hierarchy.has("cpuset") => v1::inherit_cpuset(path, &hierarchy.root)?,
                 Version::V1 => {}
@@ -224,6 +233,14 @@ fn make_directory(path: &Path, root: &Path) -> io::Result<()> {
             fs::create_dir(path).map_err(|error| named("make cgroup", path, &error))
         }
         Err(error) => Err(named("make cgroup", path, &error)),
+    }
+}
+
+/// Likewise, but one that is there is the right one.
+fn keep_directory(path: &Path, root: &Path) -> io::Result<()> {
+    match path.is_dir() {
+        true => Ok(()),
+        false => make_directory(path, root),
     }
 }
 

@@ -116,7 +116,7 @@ fn bandwidth(directory: &Path, quota: Option<i64>, period: Option<u64>) -> io::R
 
 /// CPU shares (2 to 262144, usually 1024) as a weight (1 to 10000, usually 100), by the same curve through these three
 /// points that runc uses since 1.4 (opencontainers/cgroups, `ConvertCPUSharesToCgroupV2Value`).
-fn weight_of_shares(shares: u64) -> u64 {
+pub(super) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         ..=2 => 1,
         262_144.. => 10_000,
@@ -129,7 +129,7 @@ fn weight_of_shares(shares: u64) -> u64 {
 }
 
 /// Block I/O weight (10 to 1000) as the unified hierarchy's (1 to 10000).
-fn io_weight(weight: u16) -> u64 {
+pub(super) fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight.max(10) - 10) * 9999 / 990
 }
 
@@ -169,7 +169,7 @@ fn refuse_v1_memory(memory: &LinuxMemory) -> io::Result<()> {
 }
 
 /// OCI's limit is for memory and swap together, this hierarchy's for swap alone.
-fn swap_only(memory: &LinuxMemory) -> io::Result<Option<String>> {
+pub(super) fn swap_only(memory: &LinuxMemory) -> io::Result<Option<String>> {
     let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     match (memory.limit().unwrap_or(0), memory.swap().unwrap_or(0)) {
         (-1, 0) | (_, -1) => Ok(Some("max".to_owned())),

@@ -1,11 +1,13 @@
 //! What happens inside: one linear course from a fresh copy of the caller to the container's program. The order matters
 //! throughout; each step says why where it is not plain.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use linux::clone::{Clone, exit};
 use linux::namespace::{Kinds, unshare};
 use oci_spec::runtime::Hooks;
+use rustix::fs::{FileType, OFlags};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::labels::Labels;
@@ -112,6 +114,7 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     drop(root);
     scheduling::set(plan.process, Some(plan.linux))?;
     take_streams(&plan.launch.stdio, terminal.as_ref(), &identity)?;
+    reopen_null()?;
     plan.labels.as_ref().map_or(Ok(()), Labels::apply)?;
     let filter = privileges::drop_to(plan.process, &identity, plan.launch.seccomp, socket)?;
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -255,6 +258,42 @@ fn open_terminal(plan: &Plan<'_>, root: &Root) -> Result<Option<Terminal>, Error
     let terminal = terminal::open(root, rows, columns)?;
     terminal.show_as_console(root)?;
     Ok(Some(terminal))
+}
+
+/// Streams that are the host's null device become the container's own: a security module may refuse the host's, and a
+/// checkpoint cannot save what lies on no mount of the container's.
+fn reopen_null() -> Result<(), Error> {
+    let is_null = |fd: BorrowedFd<'_>| {
+        rustix::fs::fstat(fd).is_ok_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+                && stat.st_rdev == rustix::fs::makedev(1, 3)
+        })
+    };
+    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    if !streams.into_iter().any(is_null) {
+        return Ok(());
+    }
+    // Whatever an image may have put there instead is left alone.
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(own) = Root::of_process().and_then(|root| Ok(root.open_unlinked(Path::new("/dev/null"), flags)?)) else {
+        return Ok(());
+    };
+    if !is_null(own.as_fd()) {
+        return Ok(());
+    }
+    let replaced = || -> rustix::io::Result<()> {
+        if is_null(streams[0]) {
+            rustix::stdio::dup2_stdin(&own)?;
+        }
+        if is_null(streams[1]) {
+            rustix::stdio::dup2_stdout(&own)?;
+        }
+        if is_null(streams[2]) {
+            rustix::stdio::dup2_stderr(&own)?;
+        }
+        Ok(())
+    };
+    replaced().step(|| "set the standard streams".into())
 }
 
 /// Standard streams: the caller's descriptors or the terminal.

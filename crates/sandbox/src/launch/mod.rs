@@ -19,6 +19,7 @@ mod options;
 mod overlay;
 mod parent;
 mod place;
+mod points;
 mod privileges;
 mod program;
 mod root;
@@ -37,6 +38,7 @@ use oci_spec::runtime::{Linux, Process, Spec};
 pub use gate::{Gate, Starter, knock};
 pub use options::{NO_LINKS, SUBPATH};
 pub(crate) use overlay::set_directory;
+pub use points::make_mount_points;
 
 use crate::hooks::About;
 use crate::{cgroup, seccomp};
