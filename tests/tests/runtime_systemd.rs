@@ -127,7 +127,7 @@ impl World {
         wait_until("the bus is there", Duration::from_secs(20), || socket.exists().then_some(()));
         let base = world.bundle.cgroup("x", "pids");
         let base = base.parent().and_then(|base| base.file_name()).expect("a name").to_string_lossy().into_owned();
-        let mut manager = Command::new("python3");
+        let mut manager = Command::new("/usr/bin/python3");
         manager.args(["-c", MANAGER, &world.address(), &format!("/{base}")]).arg(world.bundle.path("asked"));
         world.start(&mut manager);
         let has_name = || {
@@ -223,7 +223,7 @@ fn the_manager_makes_the_cgroup_and_knows_the_limits() {
     wait_until("the container is in the unit", Duration::from_secs(10), members);
     world.runtime(&["update", "--pids-limit", "60", "c"]).ok();
     let set = world.asked("SetUnitProperties");
-    assert_eq!(set[0][3]["TasksMax"], json!(["UInt64", 60]));
+    assert_eq!(set[0][3], json!({"TasksMax": ["UInt64", 60]}));
     assert_eq!(fs::read_to_string(group.join("pids.max")).expect("the cgroup is there").trim(), "60");
     world.runtime(&["exec", "c", "true"]).ok();
     world.runtime(&["delete", "--force", "c"]).ok();

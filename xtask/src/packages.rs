@@ -23,6 +23,9 @@ pub(crate) const TESTS: &[Package] = &[
     ("containerd", "containerd"),
     ("docker.io", "dockerd"),
     ("nftables", "nft"),
+    ("dbus", "dbus-daemon"),
+    ("python3-dbus", "/usr/lib/python3/dist-packages/dbus"),
+    ("python3-gi", "/usr/lib/python3/dist-packages/gi"),
 ];
 
 /// For the virtual machine.

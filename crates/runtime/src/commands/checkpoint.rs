@@ -96,7 +96,7 @@ fn save(container: &Container, options: &Options) -> Result<()> {
         (Some("status-ready"), Some(fd)) => tell(fd),
         _ => Ok(()),
     };
-    let answer = swrk::ask(&request, &directories.descriptors(), || Ok(()), &mut notice);
+    let answer = swrk::ask(&request, &directories.numbers(), || Ok(()), &mut notice);
     answer.map(drop).map_err(|error| directories.explain(error))
 }
 

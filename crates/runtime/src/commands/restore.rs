@@ -1,16 +1,11 @@
 //! `restore`: brings the processes of a container back from disk.
 
 use std::fs;
-use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use lexopt::{Arg, Parser};
-use linux::mount::{Attributes, clone_tree, set_attributes};
-use linux::namespace::{Kinds, unshare};
 use oci_spec::runtime::Spec;
-use rustix::fs::CWD;
-use rustix::mount::{MoveMountFlags, move_mount};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sandbox::cgroup::Cgroup;
 use sandbox::hooks::Env;
@@ -23,8 +18,9 @@ use crate::bundle::Bundle;
 use crate::console::Receiver;
 use crate::container::{Container, about};
 use crate::create::{self, make_cgroup};
-use crate::criu::options::{Command, Directories, Options};
-use crate::criu::rpc::{self, InheritFd, Kind, Notice, Pair, Request};
+use crate::criu::options::{Command, Options};
+use crate::criu::private::Private;
+use crate::criu::rpc::{InheritFd, Kind, Notice, Pair, Request};
 use crate::criu::{mounts, swrk};
 use crate::error::Step;
 use crate::foreground::{self, Signals};
@@ -109,7 +105,6 @@ fn restore(globals: &Globals, flags: &Flags, id: &str, log: &crate::log::Log) ->
     bundle.warnings.iter().for_each(|warning| log.warn(warning));
     validate::check(&bundle.spec)?;
     let console = flags.console_socket.as_deref().map(Receiver::connect).transpose()?;
-    let (options, directories) = flags.criu.request(Command::Restore)?;
     let store = Store::new(&globals.root);
     let directory = store.create(id)?;
     let mut undo = Undo::new(&directory);
@@ -121,8 +116,10 @@ fn restore(globals: &Globals, flags: &Flags, id: &str, log: &crate::log::Log) ->
     let place = directory.path().join("criu-root");
     fs::create_dir(&place).step(|| format!("make {}", place.display()))?;
     launch::make_mount_points(&bundle.rootfs, &bundle.spec)?;
-    let wanted = Wanted { spec: &bundle.spec, record: &record, cgroup: cgroup.as_ref(), root: &place };
-    let (pid, terminal) = wanted.ask(options, &directories, &store.empty()?, flags)?;
+    let mounts = Private::enter(&bundle.rootfs, &place).step(|| "make mounts for the restore".into())?;
+    let wanted = Wanted { spec: &bundle.spec, record: &record, cgroup: cgroup.as_ref(), root: &place, mounts: &mounts };
+    let (pid, terminal) = wanted.ask(flags, &store.empty()?)?;
+    drop(mounts);
     let pidfd = Pid::from_raw(pid).ok_or_else(|| Error::new("criu named no process"))?;
     let pidfd = pidfd_open(pidfd, PidfdFlags::empty()).step(|| "find the restored process".into())?;
     undo.child = Some(pidfd.try_clone().step(|| "duplicate a descriptor".into())?);
@@ -148,17 +145,13 @@ struct Wanted<'a> {
     cgroup: Option<&'a Cgroup>,
     /// Where the root file system is shown: CRIU wants a mount point that nothing covers.
     root: &'a Path,
+    mounts: &'a Private,
 }
 
 impl Wanted<'_> {
     /// The restored process and the master of its terminal.
-    fn ask(
-        &self,
-        mut options: rpc::Options,
-        directories: &Directories,
-        empty: &Path,
-        flags: &Flags,
-    ) -> Result<(i32, Option<OwnedFd>)> {
+    fn ask(&self, flags: &Flags, empty: &Path) -> Result<(i32, Option<OwnedFd>)> {
+        let (mut options, directories) = flags.criu.request(Command::Restore)?;
         options.root = Some(self.root.to_string_lossy().into_owned());
         options.rst_sibling = Some(true);
         options.evasive_devices = Some(true);
@@ -181,8 +174,9 @@ impl Wanted<'_> {
             }
             Ok(())
         };
-        let keep: Vec<&OwnedFd> = directories.descriptors().into_iter().chain(&namespaces).collect();
-        let answer = swrk::ask(&request, &keep, || self.settle(), &mut notice);
+        let keep: Vec<i32> =
+            directories.numbers().into_iter().chain(namespaces.iter().map(AsRawFd::as_raw_fd)).collect();
+        let answer = swrk::ask(&request, &keep, || self.cgroup.map_or(Ok(()), Cgroup::enter), &mut notice);
         answer.map_err(|error| directories.explain(error))?;
         Ok((pid, terminal))
     }
@@ -194,24 +188,11 @@ impl Wanted<'_> {
         #[allow(deprecated, reason = "callers still use them")]
         let prestart = hooks.and_then(|hooks| hooks.prestart().as_ref());
         let create = hooks.and_then(|hooks| hooks.create_runtime().as_ref());
-        about.run("prestart", prestart, "creating", pid, Env::Callers).map_err(Error::new)?;
-        about.run("createRuntime", create, "creating", pid, Env::Callers).map_err(Error::new)
-    }
-
-    /// In CRIU's process before it is CRIU: in the container's cgroup, with mounts of its own, of which the root file
-    /// system is one; they go with it.
-    fn settle(&self) -> io::Result<()> {
-        self.cgroup.map_or(Ok(()), Cgroup::enter)?;
-        unshare(Kinds::MOUNT)?;
-        let slave = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
-        let open = |path: &Path| {
-            let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-            rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+        let run = || {
+            about.run("prestart", prestart, "creating", pid, Env::Callers)?;
+            about.run("createRuntime", create, "creating", pid, Env::Callers)
         };
-        set_attributes(open(Path::new("/"))?, true, &slave)?;
-        let tree = clone_tree(CWD, &self.record.rootfs, true, &Attributes::default())?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        Ok(move_mount(&tree, "", open(self.root)?, "", flags)?)
+        self.mounts.outside(run).step(|| "leave the mounts of the restore".into())?.map_err(Error::new)
     }
 }
 

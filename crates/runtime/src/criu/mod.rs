@@ -3,6 +3,7 @@
 
 pub(crate) mod mounts;
 pub(crate) mod options;
+pub(crate) mod private;
 pub(crate) mod rpc;
 pub(crate) mod swrk;
 

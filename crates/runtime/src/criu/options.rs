@@ -131,24 +131,28 @@ impl Options {
 
 /// What CRIU reads and writes.
 pub(crate) struct Directories {
-    pub(crate) images: OwnedFd,
-    pub(crate) work: Option<OwnedFd>,
+    images: OwnedFd,
+    work: Option<OwnedFd>,
     /// What it writes about what it does.
-    pub(crate) log: PathBuf,
+    log: PathBuf,
 }
 
 impl Directories {
     /// For CRIU to inherit.
-    pub(crate) fn descriptors(&self) -> Vec<&OwnedFd> {
-        [&self.images].into_iter().chain(&self.work).collect()
+    pub(crate) fn numbers(&self) -> Vec<i32> {
+        [&self.images].into_iter().chain(&self.work).map(AsRawFd::as_raw_fd).collect()
     }
 
-    /// An error of CRIU's with what it has written about it.
+    /// An error of CRIU's with what it has written about it last.
     pub(crate) fn explain(&self, error: Error) -> Error {
+        /// Whoever cannot raise it goes on without.
+        const HARMLESS: &str = "RLIMIT_NOFILE";
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let line = text.lines().rev().find(|line| line.contains("Error"));
-        let line = line.map_or(String::new(), |line| format!(": {}", line.trim()));
-        Error::new(format!("{}{line} (see {})", error.text, self.log.display()))
+        let said = |line: &&str| line.contains("Error") && !line.contains("FAILED") && !line.contains(HARMLESS);
+        let mut lines: Vec<&str> = text.lines().rev().filter(said).take(3).collect();
+        lines.reverse();
+        let lines: String = lines.iter().map(|line| format!(": {}", line.trim())).collect();
+        Error::new(format!("{}{lines} (see {})", error.text, self.log.display()))
     }
 }
 

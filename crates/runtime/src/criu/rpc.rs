@@ -196,6 +196,4 @@ pub(crate) struct Response {
     pub(crate) errno: Option<i32>,
     #[prost(message, optional, tag = "8")]
     pub(crate) features: Option<Features>,
-    #[prost(string, optional, tag = "9")]
-    pub(crate) message: Option<String>,
 }

@@ -23,7 +23,7 @@ pub(crate) type Notices<'a> = dyn FnMut(&Notice, Vec<OwnedFd>) -> Result<()> + '
 /// process before it becomes CRIU; `keep` are descriptors that CRIU gets under their own numbers.
 pub(crate) fn ask(
     request: &Request,
-    keep: &[&OwnedFd],
+    keep: &[i32],
     before: impl FnOnce() -> io::Result<()>,
     notice: &mut Notices<'_>,
 ) -> Result<Response> {
@@ -37,10 +37,10 @@ pub(crate) fn ask(
 }
 
 /// In the child: what it says when it fails is CRIU's or ours, on standard error.
-fn become_criu(socket: &OwnedFd, keep: &[&OwnedFd], before: impl FnOnce() -> io::Result<()>) -> i32 {
+fn become_criu(socket: &OwnedFd, keep: &[i32], before: impl FnOnce() -> io::Result<()>) -> i32 {
     linux::signal::reset();
     let prepared = before().and_then(|()| {
-        let mut all = keep.iter().map(|fd| fd.as_raw_fd()).chain([socket.as_raw_fd()]);
+        let mut all = keep.iter().copied().chain([socket.as_raw_fd()]);
         all.try_for_each(linux::process::keep_on_exec)
     });
     let error = match prepared {
@@ -88,14 +88,9 @@ fn talk(socket: &OwnedFd, request: &Request, notice: &mut Notices<'_>) -> Result
             }
             None if response.success => return Ok(response),
             None => {
-                let text = response.message.clone().filter(|text| !text.is_empty());
                 let errno = response.errno.unwrap_or(0);
-                let text = text.unwrap_or_else(|| io::Error::from_raw_os_error(errno).to_string());
                 let kind = response.kind();
-                return Err(Error::new(format!(
-                    "criu failed: type {kind:?} errno {errno}: {}",
-                    crate::error::plain(&text)
-                )));
+                return Err(Error::new(format!("criu failed: type {kind:?} errno {errno}")));
             }
         }
     }
