@@ -51,6 +51,8 @@ pub(crate) struct Served {
     pub(crate) engines: Engines,
     pub(crate) pending: Pending,
     pub(crate) server: HeaderValue,
+    /// Builds of the classic builder.
+    pub(crate) cancels: building::Cancels,
 }
 
 /// Serves these sockets until the process ends. `log` gets one line for each thing that somebody should know.
@@ -70,6 +72,7 @@ pub fn serve(
         engines: Engines::new(paths, Box::new(log)),
         pending: Pending::default(),
         server: HeaderValue::from_static(version),
+        cancels: building::Cancels::default(),
     });
     runtime.block_on(async {
         let mut accepting = tokio::task::JoinSet::new();

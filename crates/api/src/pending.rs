@@ -37,6 +37,7 @@ impl Pending {
         let options = StartOptions {
             attach: waiting.first().map(|first| first.attach),
             console_size: (rows > 0 && columns > 0).then_some((rows, columns)),
+            ..StartOptions::default()
         };
         let session = engine.start(&brief.id, &options)?;
         let mut waiting = waiting.into_iter();

@@ -85,6 +85,29 @@ pub(crate) async fn documents(
     Ok(reply::with_type(StatusCode::OK, "application/json", body))
 }
 
+/// The same for a build, which is stopped when the client goes.
+pub(crate) async fn documents_until(
+    served: &Arc<Served>,
+    cancel: build::Cancel,
+    verb: impl FnOnce(&Engine, &mut dyn FnMut(Value)) -> engine::Result<()> + Send + 'static,
+) -> Result<Reply> {
+    let (writer, body) = Body::parts();
+    let (last, watched) = (writer.clone(), writer.clone());
+    let run = move |engine: &Engine, beginning: &mut Beginning| {
+        verb(engine, &mut |document| {
+            beginning.tell(|| Ok(()));
+            drop(writer.write_blocking(line(&document)));
+        })
+    };
+    // Once the build has ended there is nothing to stop, and stopping it does no harm.
+    tokio::spawn(async move {
+        watched.closed().await;
+        cancel.cancel();
+    });
+    begin(served, run, Late::Document(last)).await?;
+    Ok(reply::with_type(StatusCode::OK, "application/json", body))
+}
+
 fn line(document: &Value) -> String {
     format!("{document}\r\n")
 }

@@ -2,13 +2,15 @@
 //! from the sources; nothing is created on the way.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use image::{TarHeader, TarKind, TarWriter, open_archive};
 use sha2::{Digest as _, Sha256};
 
-use crate::files::{Found, Tree, has_wildcards, join, show};
+use crate::digests::Digests;
+use crate::files::{Found, Tree, has_wildcards, join, show, unescape};
 use crate::ignore::Matcher;
+use crate::modes::ModeChange;
 use crate::{Error, Result};
 
 /// Owner of what is copied, if it is not the source's.
@@ -25,8 +27,8 @@ pub struct Owner {
 pub struct Options {
     /// `--chown`
     pub owner: Option<Owner>,
-    /// `--chmod`, octal.
-    pub mode: Option<u32>,
+    /// `--chmod`
+    pub mode: Option<ModeChange>,
     /// `--parents`
     pub parents: bool,
     /// `--exclude`
@@ -42,7 +44,7 @@ struct Archive<'a> {
     /// The directory that they go to.
     place: Vec<u8>,
     owner: Option<Owner>,
-    mode: Option<u32>,
+    mode: Option<ModeChange>,
 }
 
 /// The entries of a layer.
@@ -89,7 +91,7 @@ impl<'a> Layer<'a> {
                 self.directory_content(tree, found, &place, &exclude, options)?;
             } else if options.unpack && found.kind == TarKind::File && open_archive(tree.read(found)?).is_some() {
                 let place = self.place(destination, options)?;
-                let (owner, mode) = (options.owner, options.mode);
+                let (owner, mode) = (options.owner, options.mode.clone());
                 self.archives.push(Archive { tree, found: found.clone(), place, owner, mode });
             } else {
                 let name = found.real.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec();
@@ -98,7 +100,7 @@ impl<'a> Layer<'a> {
                 }
                 let asked = source.rsplit('/').next().filter(|name| !has_wildcards(name) && !name.is_empty());
                 // A link's own name counts, not that of what it leads to.
-                let name = asked.map_or(name, |name| name.as_bytes().to_vec());
+                let name = asked.map_or(name, |name| unescape(name).into_bytes());
                 let place = self.file_place(destination, &name, into, options)?;
                 self.put(tree, found, place, options)?;
             }
@@ -187,8 +189,10 @@ impl<'a> Layer<'a> {
             device: found.device,
             ..TarHeader::new(place.clone(), found.kind)
         };
-        if found.kind == TarKind::Symlink {
-            header.link = tree.target(found)?;
+        match found.kind {
+            TarKind::Symlink => header.link = tree.target(found)?,
+            TarKind::File if !tree.is_context() => header.xattrs = tree.attributes(&tree.read(found)?),
+            _ => {}
         }
         self.dress(&mut header, options, found.kind != TarKind::Symlink);
         let content = if found.kind == TarKind::File { Content::File(tree, found.clone()) } else { Content::None };
@@ -200,8 +204,8 @@ impl<'a> Layer<'a> {
         if let Some(Owner { uid, gid }) = options.owner {
             (header.uid, header.gid) = (uid, gid);
         }
-        if let Some(mode) = options.mode.filter(|_| has_mode) {
-            header.mode = mode;
+        if let Some(change) = options.mode.as_ref().filter(|_| has_mode) {
+            header.mode = change.apply(header.mode, header.kind == TarKind::Directory);
         }
     }
 
@@ -250,10 +254,11 @@ impl<'a> Layer<'a> {
         Ok(found.is_some_and(|found| found.kind == TarKind::Directory))
     }
 
-    /// Digest of what matters of it: names, kinds, owners, modes, links and contents, but no times.
-    pub fn digest(&self) -> Result<String> {
+    /// Digest of what matters of it: names, kinds, owners, modes, links and contents, but no times. `root` is where the
+    /// digests of files are remembered.
+    pub fn digest(&self, root: &std::path::Path) -> Result<String> {
         let mut all = Sha256::new();
-        let mut buffer = vec![0; 256 << 10];
+        let mut known = Digests::open(root);
         for (path, Entry { header, content }) in &self.entries {
             let head = format!(
                 "{:?} {:o} {} {} {} {:?} {}\0",
@@ -269,17 +274,21 @@ impl<'a> Layer<'a> {
             all.update(path);
             all.update((header.link.len() as u64).to_le_bytes());
             all.update(&header.link);
+            for (name, value) in &header.xattrs {
+                all.update(format!("{name:?} {value:?}\0"));
+            }
             match content {
                 Content::None => {}
                 Content::Bytes(bytes) => all.update(bytes),
-                Content::File(tree, found) => hash_file(&mut all, tree, found, &mut buffer)?,
+                Content::File(tree, found) => all.update(known.digest(tree, found)?),
             }
         }
         for Archive { tree, found, place, owner, mode } in &self.archives {
             all.update(format!("archive {} {owner:?} {mode:?}\0", place.len()));
             all.update(place);
-            hash_file(&mut all, tree, found, &mut buffer)?;
+            all.update(known.digest(tree, found)?);
         }
+        known.keep();
         Ok(hex(&all.finalize()))
     }
 
@@ -291,8 +300,11 @@ impl<'a> Layer<'a> {
                 Content::None => tar.entry(header)?,
                 Content::Bytes(bytes) => tar.bytes(header, bytes)?,
                 Content::File(tree, found) => {
-                    let file = tree.read(found).map_err(|error| io::Error::other(error.message))?;
-                    tar.file(header, file)?;
+                    let failed = |error: Error| io::Error::other(error.message);
+                    let file = tree.read(found).map_err(failed)?;
+                    tar.file(header, &file)?;
+                    // The step's key says what was found; nothing else may be kept under it.
+                    tree.check_unchanged(found, &file).map_err(failed)?;
                 }
             }
         }
@@ -306,6 +318,7 @@ impl Archive<'_> {
     fn write(&self, output: &mut TarWriter<&mut dyn Write>) -> io::Result<()> {
         let failed = |text: String| io::Error::other(format!("ADD {}: {text}", show(&self.found.real)));
         let file = self.tree.read(&self.found).map_err(|error| failed(error.message))?;
+        let same = file.try_clone()?;
         let mut archive = open_archive(file).ok_or_else(|| failed("it is no archive any more".to_owned()))?;
         while let Some(entry) = archive.next().map_err(|error| failed(error.to_string()))? {
             let Some(path) = inner(&entry.path).map_err(|text| failed(text.to_owned()))? else { continue };
@@ -320,15 +333,15 @@ impl Archive<'_> {
             if let Some(Owner { uid, gid }) = self.owner {
                 (header.uid, header.gid) = (uid, gid);
             }
-            if let Some(mode) = self.mode.filter(|_| entry.kind != TarKind::Symlink) {
-                header.mode = mode;
+            if let Some(change) = self.mode.as_ref().filter(|_| entry.kind != TarKind::Symlink) {
+                header.mode = change.apply(header.mode, entry.kind == TarKind::Directory);
             }
             match entry.kind {
                 TarKind::File => drop(output.file(&header, &mut archive)?),
                 _ => output.entry(&header)?,
             }
         }
-        Ok(())
+        self.tree.check_unchanged(&self.found, &same).map_err(|error| failed(error.message))
     }
 }
 
@@ -339,17 +352,6 @@ fn inner(path: &[u8]) -> Result<Option<Vec<u8>>, &'static str> {
         return Err("a name in it leads out of it");
     }
     Ok((!names.is_empty()).then(|| names.join(&b'/')))
-}
-
-fn hash_file(hash: &mut Sha256, tree: &Tree, found: &Found, buffer: &mut [u8]) -> Result<()> {
-    let mut file = tree.read(found)?;
-    loop {
-        let got = file.read(buffer).map_err(|error| Error::new(format!("read {}: {error}", show(&found.real))))?;
-        if got == 0 {
-            return Ok(());
-        }
-        hash.update(&buffer[..got]);
-    }
 }
 
 /// Hexadecimal digits.

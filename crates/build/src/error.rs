@@ -18,13 +18,35 @@ impl Span {
 }
 
 /// What went wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     /// One line, without the place.
     pub message: String,
     /// Where in the Dockerfile.
     pub span: Option<Span>,
+    /// Exit code of the process that failed, if that was it.
+    pub exit_code: Option<i32>,
+    /// It was stopped: by the caller, or because another part of the build failed.
+    pub cancelled: bool,
+}
+
+/// What a build ends with if not with an image.
+#[derive(Clone, Debug, Default, thiserror::Error)]
+#[error("{}", self.errors.first().map_or("the build failed", |error| error.message.as_str()))]
+pub struct Failure {
+    /// All errors of the Dockerfile, or the one of the step that failed; never empty.
+    pub errors: Vec<Error>,
+    /// The Dockerfile's name, for people.
+    pub name: String,
+    /// Its text, which the errors point into; empty if it could not be read.
+    pub text: Vec<u8>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure { errors: vec![error], ..Failure::default() }
+    }
 }
 
 /// The crate's result.
@@ -33,7 +55,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error without a place.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Error { message: message.into(), span: None }
+        Error { message: message.into(), ..Error::default() }
+    }
+
+    /// Of what was stopped.
+    pub(crate) fn cancelled() -> Self {
+        Error { cancelled: true, ..Error::new("context canceled") }
     }
 
     /// The same at a place, unless it has one already.

@@ -23,6 +23,8 @@ pub struct Tree {
     ignore: Matcher,
     /// Who owns what is in it on the machine that sends it does not matter: everything is root's.
     anonymous: bool,
+    /// The time of everything in it, if it is not that of the files.
+    time: Option<i64>,
 }
 
 /// Something in a tree.
@@ -46,6 +48,37 @@ pub struct Found {
     pub mtime: i64,
     /// Device number.
     pub device: (u32, u32),
+    /// Tells this state of a file from others.
+    pub stamp: Stamp,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Device of the file system.
+    pub device: u64,
+    /// Number of the file there.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// When the content was changed, in nanoseconds since 1970.
+    pub modified: i64,
+    /// When anything of it was changed, in nanoseconds since 1970.
+    pub changed: i64,
+}
+
+impl Stamp {
+    fn of(stat: &Stat) -> Self {
+        let time =
+            |seconds: i64, nanoseconds: u64| seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds as i64);
+        Stamp {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size as u64,
+            modified: time(stat.st_mtime, stat.st_mtime_nsec),
+            changed: time(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
 }
 
 impl Tree {
@@ -53,16 +86,26 @@ impl Tree {
     pub fn context(directory: &Path, ignore: Matcher) -> Result<Self> {
         let root = open_directory(CWD, directory.as_os_str().as_bytes())
             .map_err(|error| Error::new(format!("unable to prepare context: open {}: {error}", directory.display())))?;
-        Ok(Tree { root, ignore, anonymous: true })
+        Ok(Tree { root, ignore, anonymous: true, time: None })
     }
 
     /// The files of an image.
     pub fn image(root: OwnedFd) -> Self {
-        Tree { root, ignore: Matcher::default(), anonymous: false }
+        Tree { root, ignore: Matcher::default(), anonymous: false, time: None }
+    }
+
+    /// The same, with this time for everything in it if there is one.
+    pub(crate) fn at(self, time: Option<i64>) -> Self {
+        Tree { time, ..self }
     }
 
     /// What a path leads to, links followed inside the tree; none if there is nothing, or it is left out.
     pub fn find(&self, path: &str) -> Result<Option<Found>> {
+        Ok(self.look(path)?.filter(|found| self.is_kept(&found.real)))
+    }
+
+    /// The same, left out or not.
+    fn look(&self, path: &str) -> Result<Option<Found>> {
         let relative = if path.trim_matches('/').is_empty() { "." } else { path.trim_start_matches('/') };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let opened = match openat2(&self.root, relative, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
@@ -71,18 +114,19 @@ impl Tree {
             Err(error) => return Err(Error::new(format!("open {path}: {error}"))),
         };
         let real = self.real(&opened)?;
-        if !real.is_empty() && self.ignore.matches_deep(&String::from_utf8_lossy(&real)) && !self.holds_kept(&real) {
-            return Ok(None);
-        }
         let stat = rustix::fs::fstat(&opened).map_err(|error| Error::new(format!("look at {path}: {error}")))?;
         Ok(self.found(Vec::new(), real, &stat))
+    }
+
+    fn is_kept(&self, real: &[u8]) -> bool {
+        real.is_empty() || !self.ignore.matches_deep(&String::from_utf8_lossy(real)) || self.holds_kept(real)
     }
 
     /// Sources of COPY: wildcards in each name of the path (Go's `filepath.Match`); sorted.
     pub fn glob(&self, pattern: &str) -> Result<Vec<Found>> {
         let pattern = crate::ignore::clean(&format!("/{pattern}"));
         if !has_wildcards(&pattern) {
-            return Ok(self.find(&pattern)?.into_iter().collect());
+            return Ok(self.find(&unescape(&pattern))?.into_iter().collect());
         }
         let mut paths = vec![String::new()];
         for name in pattern.split('/').filter(|name| !name.is_empty()) {
@@ -101,7 +145,7 @@ impl Tree {
 
     fn matching(&self, directory: &str, name: &str) -> Result<Vec<String>> {
         if !has_wildcards(name) {
-            return Ok(vec![format!("{directory}/{}", name.replace('\\', ""))]);
+            return Ok(vec![format!("{directory}/{}", unescape(name))]);
         }
         let regex = crate::ignore::name_regex(name)
             .ok_or_else(|| Error::new(format!("pattern {name:?}: syntax error in pattern")))?;
@@ -177,6 +221,36 @@ impl Tree {
         self.open(&found.real, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK).map(File::from)
     }
 
+    /// An error if a file is not as it was found any more. Images do not change.
+    pub(crate) fn check_unchanged(&self, found: &Found, file: &File) -> Result<()> {
+        let stat =
+            rustix::fs::fstat(file).map_err(|error| Error::new(format!("look at {}: {error}", show(&found.real))))?;
+        if self.anonymous && Stamp::of(&stat) != found.stamp {
+            return Err(Error::new(format!("{} changed while it was read", show(&found.real))));
+        }
+        Ok(())
+    }
+
+    /// Whether its files are somebody's who may change them.
+    pub(crate) fn is_context(&self) -> bool {
+        self.anonymous
+    }
+
+    /// Extended attributes that go with a file: its capabilities and those of users.
+    pub(crate) fn attributes(&self, file: &File) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut names = vec![0; 16 << 10];
+        let Ok(length) = rustix::fs::flistxattr(file, &mut names) else { return Vec::new() };
+        let kept = |name: &&[u8]| name.starts_with(b"user.") || *name == b"security.capability";
+        let names = names[..length].split(|byte| *byte == 0).filter(kept);
+        let value = |name: &[u8]| {
+            let mut value = vec![0; 64 << 10];
+            let length = rustix::fs::fgetxattr(file, name, &mut value).ok()?;
+            value.truncate(length);
+            Some((name.to_vec(), value))
+        };
+        names.filter_map(value).collect()
+    }
+
     /// Target of a symbolic link.
     pub fn target(&self, found: &Found) -> Result<Vec<u8>> {
         let link = self.open(&found.real, OFlags::PATH | OFlags::NOFOLLOW)?;
@@ -186,11 +260,17 @@ impl Tree {
 
     /// A small file's text; none if there is no such file.
     pub fn text(&self, path: &str) -> Result<Option<String>> {
-        let Some(found) = self.find(path)?.filter(|found| found.kind == TarKind::File) else { return Ok(None) };
+        let bytes = self.bytes(path, 16 << 20)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// The beginning of a file, whatever the ignore patterns say; none if there is no such file.
+    pub(crate) fn bytes(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        let Some(found) = self.look(path)?.filter(|found| found.kind == TarKind::File) else { return Ok(None) };
         let mut bytes = Vec::new();
         let failed = |error: io::Error| Error::new(format!("read {path}: {error}"));
-        self.read(&found)?.take(16 << 20).read_to_end(&mut bytes).map_err(failed)?;
-        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        self.read(&found)?.take(most).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(Some(bytes))
     }
 
     /// Looks up a resolved path: no link may be in it any more.
@@ -227,7 +307,9 @@ impl Tree {
         let (uid, gid) = if self.anonymous { (0, 0) } else { (stat.st_uid, stat.st_gid) };
         let size = if kind == TarKind::File { stat.st_size as u64 } else { 0 };
         let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-        Some(Found { path, real, kind, mode: stat.st_mode & 0o7777, uid, gid, size, mtime: stat.st_mtime, device })
+        let stamp = Stamp::of(stat);
+        let mtime = self.time.unwrap_or(stat.st_mtime);
+        Some(Found { path, real, kind, mode: stat.st_mode & 0o7777, uid, gid, size, mtime, device, stamp })
     }
 }
 
@@ -257,6 +339,16 @@ pub(crate) fn join(above: &[u8], name: &[u8]) -> Vec<u8> {
 /// For people.
 pub(crate) fn show(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
+}
+
+/// A pattern without wildcards as the name that it means.
+pub(crate) fn unescape(name: &str) -> String {
+    let mut letters = name.chars();
+    let mut plain = String::with_capacity(name.len());
+    while let Some(letter) = letters.next() {
+        plain.extend(if letter == '\\' { letters.next() } else { Some(letter) });
+    }
+    plain
 }
 
 /// Whether a name is a pattern.

@@ -150,6 +150,12 @@ impl Test {
     }
 }
 
+/// A name as a pattern that matches nothing else.
+pub(crate) fn escape(name: &str) -> String {
+    let special = |letter: char| matches!(letter, '*' | '?' | '[' | '\\');
+    name.chars().flat_map(|letter| special(letter).then_some('\\').into_iter().chain([letter])).collect()
+}
+
 /// One name of a path as Go's `filepath.Match` reads it: `**` is no more than `*`.
 pub(crate) fn name_regex(name: &str) -> Option<Regex> {
     let mut single = name.to_owned();

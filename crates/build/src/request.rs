@@ -1,93 +1,79 @@
-//! What a build is asked for, and what it tells while it works.
+//! What a build is asked for. Everything that does not lie on this machine (a client's files, secrets, agents) comes
+//! through traits, so that the command line and every protocol of the API ask for the same thing.
+//!
+//! ```no_run
+//! # fn example(paths: &engine::Paths) -> Result<(), build::Failure> {
+//! let request = build::Request {
+//!     context: build::Context::Directory("app".into()),
+//!     names: vec!["app:1".into()],
+//!     ..build::Request::default()
+//! };
+//! let built = build::build(paths, &request, &mut |event| println!("{event:?}"))?;
+//! println!("{}", built.images[0].id);
+//! # Ok(()) }
+//! ```
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::cancel::Cancel;
+use crate::output::Output;
 use crate::scope::{BuildArguments, Platform};
+use crate::source::{Agents, Context, Recipe, Secrets};
 
-/// A build.
-#[derive(Clone, Debug)]
+/// A build. The default builds `Dockerfile` of an empty context for this machine, into the image store, without a name.
+#[derive(Clone, Default)]
 pub struct Request {
-    /// The Dockerfile's bytes.
-    pub dockerfile: Vec<u8>,
-    /// The context's directory; none: an empty one.
-    pub context: Option<PathBuf>,
-    /// Patterns of what the context leaves out.
-    pub ignore: Vec<String>,
+    /// Where the Dockerfile is.
+    pub recipe: Recipe,
+    /// The build context.
+    pub context: Context,
+    /// Patterns of what the context leaves out; none: what the ignore file beside the Dockerfile, or in the context, says.
+    pub ignore: Option<Vec<String>>,
     /// `--build-context`: names and what they stand for.
     pub contexts: Vec<(String, Context)>,
     /// `--build-arg`
     pub arguments: BuildArguments,
     /// `--target`
     pub target: Option<String>,
-    /// `--platform`
-    pub platform: Platform,
+    /// `--platform`; none: this machine's.
+    pub platforms: Vec<Platform>,
     /// `--label`
     pub labels: Vec<(String, String)>,
+    /// `--annotation`: key and value of the manifests.
+    pub annotations: Vec<(String, String)>,
     /// `--tag`, as written.
     pub names: Vec<String>,
+    /// What is made of the result; none: an image in the store.
+    pub outputs: Vec<Output>,
     /// Nothing is taken from the cache.
     pub no_cache: bool,
     /// Stages that take nothing from the cache.
     pub no_cache_filter: Vec<String>,
     /// Base images are looked for in their registries again.
     pub pull: bool,
-    /// `--network`: `default`, `none`, `host`.
+    /// `--network`: `default`, `none`, `host`; empty: `default`.
     pub network: String,
-    /// `--secret`: ids and the files that hold them.
-    pub secrets: Vec<(String, PathBuf)>,
-    /// `--ssh`: ids and agents' sockets.
-    pub agents: Vec<(String, PathBuf)>,
-    /// `--allow`: entitlements (`network.host`, `security.insecure`).
+    /// `--secret`
+    pub secrets: Option<Arc<dyn Secrets>>,
+    /// `--ssh`
+    pub agents: Option<Arc<dyn Agents>>,
+    /// `--allow`: entitlements (`network.host`, `security.insecure`, `device`).
     pub allowed: Vec<String>,
     /// What containers of RUN get besides: limits, `--add-host`, `--shm-size`, `--ulimit`, `--cgroup-parent`.
     pub host: engine::model::HostConfig,
     /// Access to registries.
     pub access: image::Access,
+    /// `SOURCE_DATE_EPOCH`: the time of everything that the build makes, in seconds since 1970.
+    pub epoch: Option<i64>,
+    /// Stops the build from another thread.
+    pub cancel: Cancel,
+    /// Called with the container of a step that failed, in exactly the state that it left, before that is removed.
+    pub on_error: Option<Arc<dyn OnError>>,
 }
 
-/// What a named context stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Context {
-    /// A directory on this machine.
-    Directory(PathBuf),
-    /// An image.
-    Image(String),
-}
-
-/// What happens, as it happens. Steps are numbered from 1 as they begin.
-#[derive(Debug)]
-pub enum Event {
-    /// A step begins.
-    Began {
-        /// Its number.
-        step: usize,
-        /// What it is.
-        name: String,
-    },
-    /// A step was found in the cache.
-    Cached {
-        /// Its number.
-        step: usize,
-    },
-    /// A step's process wrote something.
-    Output {
-        /// Its number.
-        step: usize,
-        /// What.
-        bytes: Vec<u8>,
-    },
-    /// A step is done.
-    Done {
-        /// Its number.
-        step: usize,
-        /// How long it took.
-        seconds: f64,
-    },
-    /// A step failed.
-    Failed {
-        /// Its number.
-        step: usize,
-        /// Why.
-        message: String,
-    },
+/// Looks at a failed step (`--on-error=shell`).
+pub trait OnError: Send + Sync {
+    /// `image` has the files as the step left them; the request says how the step's process was run. Returns when
+    /// whoever looks is done.
+    fn failed(&self, container: &engine::model::CreateRequest, image: &str);
 }

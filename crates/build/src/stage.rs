@@ -6,9 +6,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::copying::hex;
 use crate::dockerfile::{Instruction, Step, parse_trigger};
-use crate::request::Context;
+use crate::event::Event;
+use crate::locks::StepLock;
 use crate::scope::Platform;
 use crate::solver::Build;
+use crate::source::Context;
 use crate::stages::Origin;
 use crate::state::State;
 use crate::{Error, Result};
@@ -22,6 +24,10 @@ pub(crate) struct Outcome {
     pub(crate) carrier: Option<String>,
     /// When its newest part was made (RFC 3339).
     pub(crate) time: String,
+    /// Images that were used: name and id.
+    pub(crate) materials: Vec<(String, String)>,
+    /// The layers that steps have made, in order, the base's not among them.
+    pub(crate) own_layers: Vec<String>,
 }
 
 /// A stage at work.
@@ -43,22 +49,29 @@ pub(crate) fn failed(error: engine::Error) -> Error {
 
 /// Runs a stage of the Dockerfile.
 pub(crate) fn run(build: &Build<'_>, index: usize) -> Result<Outcome> {
-    let (engine, declared) = (build.engine(), &build.file.stages[index]);
+    let (engine, declared) = (build.common.engine(), &build.file.stages[index]);
     let name = declared.from.name.clone().unwrap_or_else(|| format!("stage-{index}"));
     let shown = build.file.stages.len() > 1;
-    let steps = 1 + declared.steps.iter().filter(|step| makes_layer(&step.instruction)).count();
+    // A named context stands for the whole stage.
+    let own: &[Step] = if build.plan.replaced[index] { &[] } else { &declared.steps };
+    let steps = 1 + own.iter().filter(|step| makes_layer(&step.instruction)).count();
     let wanted = |filter: &String| *filter == name || filter.parse() == Ok(index);
     let anew = build.request.no_cache || build.request.no_cache_filter.iter().any(wanted);
-    let outcome = Outcome { state: State::scratch(&build.request.platform), carrier: None, time: now() };
-    let label = if shown { format!("{name} ") } else { String::new() };
+    let state = State::scratch(&build.stage_platform(index)?);
+    let time = build.request.epoch.and_then(at).unwrap_or_else(now);
+    let outcome = Outcome { state, carrier: None, time, materials: Vec::new(), own_layers: Vec::new() };
+    let many = build.request.platforms.len() > 1;
+    let platform = if many { format!("{} ", build.platform.shown()) } else { String::new() };
+    let label = if shown || many { format!("{platform}{name} ") } else { String::new() };
     let mut stage = Stage { build, engine, outcome, anew, label, progress: (0, steps) };
     stage.base(index).map_err(|error| error.at(declared.span))?;
-    for trigger in stage.outcome.state.take_triggers() {
+    let triggers = if build.plan.replaced[index] { Vec::new() } else { stage.outcome.state.take_triggers() };
+    for trigger in triggers {
         let step = parse_trigger(&trigger, build.file.escape)
             .map_err(|error| Error::new(format!("ONBUILD trigger {trigger:?} of the base image: {}", error.message)))?;
         stage.instruction(&step).map_err(|error| error.at(declared.span))?;
     }
-    for step in &declared.steps {
+    for step in own {
         stage.instruction(step).map_err(|error| error.at(step.span))?;
     }
     Ok(stage.outcome)
@@ -73,6 +86,24 @@ pub(crate) fn now() -> String {
     jiff::Timestamp::now().to_string()
 }
 
+/// The same for seconds since 1970.
+fn at(seconds: i64) -> Option<String> {
+    jiff::Timestamp::from_second(seconds).ok().map(|time| time.to_string())
+}
+
+impl Build<'_> {
+    /// Whom a stage is for.
+    fn stage_platform(&self, index: usize) -> Result<Platform> {
+        match &self.file.stages[index].from.platform {
+            Some(text) => match self.plan.globals.word(text, self.file.escape)?.as_str() {
+                "" => Ok(self.platform.clone()),
+                text => Platform::parse(text),
+            },
+            None => Ok(self.platform.clone()),
+        }
+    }
+}
+
 impl Stage<'_, '_> {
     /// Takes the base over.
     fn base(&mut self, index: usize) -> Result<()> {
@@ -84,17 +115,18 @@ impl Stage<'_, '_> {
                     state: other.state.clone().forget_arguments(),
                     carrier: other.carrier.clone(),
                     time: other.time.clone(),
+                    materials: Vec::new(),
+                    own_layers: other.own_layers.clone(),
                 };
                 return Ok(());
             }
-            Origin::Image(name) => name.clone(),
+            Origin::Named(name) if self.build.common.named_files(name)?.is_some() => return self.base_of_files(name),
+            Origin::Image(name) | Origin::Named(name) => name.clone(),
         };
-        let platform = match &self.build.file.stages[index].from.platform {
-            Some(text) => Platform::parse(&self.build.plan.globals.word(text, self.build.file.escape)?)?,
-            None => self.build.request.platform.clone(),
-        };
+        let platform = self.build.stage_platform(index)?;
         let title = self.title(&format!("FROM {name}"));
-        let found = self.build.teller.step(title, |_| Ok((self.image(&name, &platform)?, true)))?;
+        let found = self.build.teller().step(title, |number| Ok((self.image(&name, &platform, number)?, true)))?;
+        self.outcome.materials.push((name, found.id.clone()));
         self.outcome.state = State::image(&found.config_json)?;
         if let Some(created) = found.config.created() {
             self.outcome.time.clone_from(created);
@@ -103,38 +135,43 @@ impl Stage<'_, '_> {
         Ok(())
     }
 
-    /// An image that is present, or comes from its registry.
-    pub(crate) fn image(&self, name: &str, platform: &Platform) -> Result<image::Image> {
-        let named = self.build.request.contexts.iter().find(|(known, _)| known == name);
-        let name = match named {
-            Some((_, Context::Image(other))) => other.as_str(),
-            Some((_, Context::Directory(_))) => {
-                return Err(Error::new(format!("context {name:?} is a directory and cannot be a base image")));
-            }
-            None => name,
+    /// An image that is present, or comes from its registry. `step` is told how it comes.
+    pub(crate) fn image(&self, name: &str, platform: &Platform, step: usize) -> Result<image::Image> {
+        let name = match self.build.common.named(name) {
+            Some(Context::Image(other)) => other.as_str(),
+            Some(Context::Layout(layout)) => return crate::remote::load_layout(&self.engine, layout, platform),
+            _ => name,
         };
-        let present = self.engine.find_image(name);
-        let found = match present {
-            Ok(found) if !self.build.request.pull => found,
-            _ => {
-                let request = PullRequest {
-                    reference: name.to_owned(),
-                    platform: Some(platform.shown()),
-                    all_tags: false,
-                    access: self.build.request.access.clone(),
-                };
-                self.engine.pull(&request, &mut |_| {}).map_err(|error| {
-                    Error::new(format!("{name}: failed to resolve source metadata for {name}: {error}"))
-                })?;
-                self.engine.find_image(name).map_err(failed)?
+        let fits = |found: &image::Image| found.config.architecture().to_string() == platform.architecture;
+        match self.engine.find_image(name) {
+            Ok(found) if fits(&found) && !self.build.request.pull => return Ok(found),
+            // What only this machine has cannot be pulled for somebody else.
+            Ok(found) if found.repo_digests.is_empty() && !self.build.request.pull => {
+                let has = found.config.architecture();
+                return Err(Error::new(format!("image {name} is for linux/{has}, not for {}", platform.shown())));
+            }
+            _ => {}
+        }
+        let request = PullRequest {
+            reference: name.to_owned(),
+            platform: Some(platform.shown()),
+            all_tags: false,
+            access: self.build.request.access.clone(),
+        };
+        let teller = self.build.teller();
+        let mut tell = |progress: engine::PullProgress| {
+            let done = progress.status.ends_with("complete") || progress.status == "Already exists";
+            let (part, current, total) = (progress.id, progress.current, progress.total);
+            if !part.is_empty() {
+                teller.tell(Event::Progress { step, part, current, total, done });
             }
         };
-        let architecture = found.config.architecture().to_string();
-        if architecture != platform.architecture {
-            return Err(Error::new(format!(
-                "image {name} is for {architecture}, not for {}: builds for other platforms are not supported yet",
-                platform.shown()
-            )));
+        let pulled = self.engine.pull(&request, &mut tell);
+        let unresolved = |error| Error::new(format!("{name}: failed to resolve source metadata for {name}: {error}"));
+        let found = self.engine.find_image(&pulled.map_err(unresolved)?).map_err(failed)?;
+        if !fits(&found) {
+            let has = found.config.architecture();
+            return Err(Error::new(format!("image {name} is for linux/{has}, not for {}", platform.shown())));
         }
         Ok(found)
     }
@@ -158,6 +195,7 @@ impl Stage<'_, '_> {
     }
 
     fn instruction(&mut self, step: &Step) -> Result<()> {
+        self.build.common.cancel.check()?;
         let escape = self.build.file.escape;
         let text = match &step.instruction {
             Instruction::From(_) => return Err(Error::new("FROM cannot stand here")),
@@ -204,7 +242,7 @@ impl Stage<'_, '_> {
                 self.outcome.state.expose(&ports.concat())?
             }
         };
-        let time = self.outcome.time.clone();
+        let time = self.build.request.epoch.and_then(at).unwrap_or_else(|| self.outcome.time.clone());
         self.outcome.state.remember(&text, false, &time);
         Ok(())
     }
@@ -237,26 +275,52 @@ impl Stage<'_, '_> {
         if self.anew { Ok(None) } else { self.engine.built_step(key).map_err(failed) }
     }
 
+    /// Takes a step's outcome from the cache or makes it. `keyed` finds its key, `make` its image.
+    pub(crate) fn step<P>(
+        &mut self,
+        title: String,
+        text: &str,
+        keyed: impl FnOnce(&Self) -> Result<(String, P)>,
+        make: impl FnOnce(&Self, usize, P) -> Result<String>,
+    ) -> Result<()> {
+        let stage = &*self;
+        let (carrier, made_at) = stage.build.teller().step(title, |number| {
+            stage.build.common.cancel.check()?;
+            let (key, prepared) = keyed(stage)?;
+            if let Some(found) = stage.cached(&key)? {
+                return Ok((found, true));
+            }
+            let _lock = if stage.anew { None } else { Some(stage.lock(&key)?) };
+            // Whoever had the lock before may have made it.
+            if let Some(found) = stage.cached(&key)? {
+                return Ok((found, true));
+            }
+            let carrier = make(stage, number, prepared)?;
+            let made_at = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+            stage.engine.remember_step(&key, &carrier, made_at).map_err(failed)?;
+            Ok(((carrier, made_at), false))
+        })?;
+        self.take(carrier, made_at, text)
+    }
+
+    fn lock(&self, key: &str) -> Result<StepLock> {
+        StepLock::take(self.build.home(), key, &self.build.common.cancel)
+    }
+
     /// Goes on from the image that a step has made: its new layer, if it has one, becomes the state's.
     pub(crate) fn take(&mut self, carrier: String, made_at: i64, text: &str) -> Result<()> {
         let image = self.engine.find_image(&carrier).map_err(failed)?;
         let layers = image.config.rootfs().diff_ids();
         let new = layers.get(self.outcome.state.layers().len()).cloned();
-        self.outcome.time =
-            jiff::Timestamp::from_nanosecond(made_at.into()).map_or_else(|_| now(), |time| time.to_string());
+        let made = jiff::Timestamp::from_nanosecond(made_at.into()).map_or_else(|_| now(), |time| time.to_string());
+        self.outcome.time = self.build.request.epoch.and_then(at).unwrap_or(made);
         let time = self.outcome.time.clone();
         self.outcome.state.remember(text, new.is_some(), &time);
         if let Some(layer) = new {
             self.outcome.state.add_layer(&layer);
+            self.outcome.own_layers.push(layer);
         }
         self.outcome.carrier = Some(carrier);
         Ok(())
-    }
-
-    /// Remembers a step's outcome and goes on from it.
-    pub(crate) fn made(&mut self, key: &str, carrier: String, text: &str) -> Result<()> {
-        let made_at = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
-        self.engine.remember_step(key, &carrier, made_at).map_err(failed)?;
-        self.take(carrier, made_at, text)
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::dockerfile::{Dockerfile, Instruction, Stage, Step};
+use crate::request::Request;
 use crate::scope::{BuildArguments, Platform, Scope};
+use crate::source::Context;
 use crate::{Error, Result};
 
 /// Where a stage starts, or where files come from.
@@ -13,8 +15,10 @@ pub enum Origin {
     Scratch,
     /// Another stage, by its place in the Dockerfile.
     Stage(usize),
-    /// An image, or a named context of the command line.
+    /// An image.
     Image(String),
+    /// A named context of the command line.
+    Named(String),
 }
 
 /// The stages of a build.
@@ -30,14 +34,19 @@ pub struct Plan {
     pub bases: Vec<Origin>,
     /// Of every stage: which others it needs.
     pub needs: Vec<BTreeSet<usize>>,
+    /// Of every stage: a named context stands for all of it.
+    pub replaced: Vec<bool>,
 }
 
 /// Finds out. `target` is a name or a number; none: the last stage.
-pub fn plan(file: &Dockerfile, arguments: &BuildArguments, target: Option<&str>, platform: &Platform) -> Result<Plan> {
-    let globals = globals(file, arguments, platform)?;
-    let mut bases = Vec::new();
+pub fn plan(file: &Dockerfile, request: &Request, platform: &Platform) -> Result<Plan> {
+    let target = request.target.as_deref();
+    let mut globals = globals(file, &request.arguments, platform)?;
+    globals.set("TARGETSTAGE", target.filter(|name| !name.is_empty()).unwrap_or("default"));
+    let (mut bases, mut replaced) = (Vec::new(), Vec::new());
     for (index, stage) in file.stages.iter().enumerate() {
-        let base = base(file, index, stage, &globals).map_err(|error| error.at(stage.span))?;
+        let base = base(file, request, index, &globals).map_err(|error| error.at(stage.span))?;
+        replaced.push(stage.from.name.as_deref().is_some_and(|name| named(request, name).is_some()));
         bases.push(base);
     }
     if bases.is_empty() {
@@ -45,7 +54,10 @@ pub fn plan(file: &Dockerfile, arguments: &BuildArguments, target: Option<&str>,
     }
     let mut needs = Vec::new();
     for (index, stage) in file.stages.iter().enumerate() {
-        let mut wanted: BTreeSet<usize> = stage.steps.iter().flat_map(|step| sources(file, step)).collect();
+        let mut wanted = BTreeSet::new();
+        for step in stage.steps.iter().filter(|_| !replaced[index]) {
+            wanted.extend(sources(file, request, step).map_err(|error| error.at(step.span))?);
+        }
         if let Origin::Stage(base) = bases[index] {
             wanted.insert(base);
         }
@@ -58,12 +70,39 @@ pub fn plan(file: &Dockerfile, arguments: &BuildArguments, target: Option<&str>,
     };
     let mut order = Vec::new();
     visit(target, file, &needs, &mut order, &mut BTreeSet::new())?;
-    Ok(Plan { globals, target, order, bases, needs })
+    Ok(Plan { globals, target, order, bases, needs, replaced })
 }
 
 /// Where the files of `--from` come from.
-pub fn origin(file: &Dockerfile, name: &str) -> Origin {
-    find(file, file.stages.len(), name).map_or_else(|| Origin::Image(name.to_owned()), Origin::Stage)
+pub fn origin(file: &Dockerfile, request: &Request, name: &str) -> Result<Origin> {
+    match find(file, file.stages.len(), name) {
+        Some(index) => Ok(Origin::Stage(index)),
+        None => elsewhere(file, request, name),
+    }
+}
+
+/// What a name that is no stage's stands for.
+fn elsewhere(file: &Dockerfile, request: &Request, name: &str) -> Result<Origin> {
+    match named(request, name) {
+        Some(Context::Stage(target)) => find(file, file.stages.len(), target)
+            .map(Origin::Stage)
+            .ok_or_else(|| Error::new(format!("context {name}: target stage {target:?} could not be found"))),
+        Some(_) => Ok(Origin::Named(name.to_owned())),
+        None => Ok(Origin::Image(name.to_owned())),
+    }
+}
+
+/// A named context of the command line. `alpine`, `alpine:latest` and `docker.io/library/alpine` are the same name.
+pub(crate) fn named<'r>(request: &'r Request, name: &str) -> Option<&'r Context> {
+    let wanted = familiar(name);
+    request.contexts.iter().find(|(known, _)| familiar(known) == wanted).map(|(_, context)| context)
+}
+
+fn familiar(name: &str) -> String {
+    let lower = name.to_lowercase();
+    let short =
+        lower.strip_prefix("docker.io/").map_or(lower.as_str(), |rest| rest.strip_prefix("library/").unwrap_or(rest));
+    short.strip_suffix(":latest").unwrap_or(short).to_owned()
 }
 
 /// ARGs before the first FROM: the command line's value, or the default, in which earlier ones are expanded.
@@ -85,7 +124,11 @@ fn globals(file: &Dockerfile, arguments: &BuildArguments, platform: &Platform) -
     Ok(scope)
 }
 
-fn base(file: &Dockerfile, index: usize, stage: &Stage, globals: &Scope) -> Result<Origin> {
+fn base(file: &Dockerfile, request: &Request, index: usize, globals: &Scope) -> Result<Origin> {
+    let stage: &Stage = &file.stages[index];
+    if let Some(name) = stage.from.name.as_deref().filter(|name| named(request, name).is_some()) {
+        return elsewhere(file, request, name);
+    }
     let name = globals.word(&stage.from.base, file.escape)?;
     if name.is_empty() {
         return Err(Error::new(format!("base name ({}) should not be blank", stage.from.base)));
@@ -94,7 +137,7 @@ fn base(file: &Dockerfile, index: usize, stage: &Stage, globals: &Scope) -> Resu
     Ok(match by_name(file, index, &name) {
         Some(stage) => Origin::Stage(stage),
         None if name == "scratch" => Origin::Scratch,
-        None => Origin::Image(name),
+        None => elsewhere(file, request, &name)?,
     })
 }
 
@@ -110,14 +153,19 @@ fn find(file: &Dockerfile, end: usize, name: &str) -> Option<usize> {
 }
 
 /// The stages that an instruction takes files from.
-fn sources(file: &Dockerfile, step: &Step) -> Vec<usize> {
+fn sources(file: &Dockerfile, request: &Request, step: &Step) -> Result<Vec<usize>> {
     let names: Vec<String> = match &step.instruction {
         Instruction::Copy(copy) => vec![copy.from.clone()],
         Instruction::Run(run) => run.mounts.iter().filter_map(|mount| from_of(mount)).collect(),
         _ => Vec::new(),
     };
-    let known = names.iter().filter(|name| !name.is_empty()).map(|name| origin(file, name));
-    known.filter_map(|origin| if let Origin::Stage(index) = origin { Some(index) } else { None }).collect()
+    let mut stages = Vec::new();
+    for name in names.iter().filter(|name| !name.is_empty()) {
+        if let Origin::Stage(index) = origin(file, request, name)? {
+            stages.push(index);
+        }
+    }
+    Ok(stages)
 }
 
 /// `from=` of a mount: it is never expanded.
@@ -153,7 +201,9 @@ mod tests {
 
     fn planned(source: &str, arguments: &[(&str, &str)], target: Option<&str>) -> Result<Plan> {
         let arguments = arguments.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        plan(&parse(source.as_bytes()).unwrap(), &BuildArguments(arguments), target, &Platform::host())
+        let target = target.map(str::to_owned);
+        let request = Request { arguments: BuildArguments(arguments), target, ..Request::default() };
+        plan(&parse(source.as_bytes()).unwrap(), &request, &Platform::host())
     }
 
     #[test]
@@ -174,6 +224,25 @@ mod tests {
         assert_eq!(named(planned(source, &[], None).unwrap()), Origin::Image(format!("base:1-{architecture}")));
         let other = planned(source, &[("V", "2"), ("X", "3")], None).unwrap();
         assert_eq!(other.bases, [Origin::Image(format!("base:2-{architecture}")), Origin::Scratch]);
+    }
+
+    #[test]
+    fn named_contexts_replace_stages_and_images() {
+        let file = parse(
+            b"FROM alpine AS a\nRUN x\nFROM docker.io/library/busybox:latest\nCOPY --from=a /a /b\nCOPY --from=c /c /d",
+        )
+        .unwrap();
+        let context = |name: &str, context| (name.to_owned(), context);
+        let contexts = vec![
+            context("A", Context::Image("other".into())),
+            context("busybox", Context::Stage("a".into())),
+            context("c", Context::Directory("/c".into())),
+        ];
+        let request = Request { contexts, ..Request::default() };
+        let plan = plan(&file, &request, &Platform::host()).unwrap();
+        assert_eq!(plan.bases, [Origin::Named("a".into()), Origin::Stage(0)]);
+        assert_eq!((plan.replaced, plan.order), (vec![true, false], vec![0, 1]));
+        assert_eq!(origin(&file, &request, "c").unwrap(), Origin::Named("c".into()));
     }
 
     #[test]

@@ -118,6 +118,12 @@ impl State {
         self.field(name).and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
+    /// Whom the image is for.
+    pub fn platform(&self) -> Platform {
+        let text = |key: &str| self.document.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Platform { os: text("os"), architecture: text("architecture"), variant: text("variant") }
+    }
+
     /// Whom RUN runs as, and who owns what WORKDIR makes.
     pub fn user(&self) -> String {
         self.string("User")

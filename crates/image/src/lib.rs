@@ -5,6 +5,7 @@
 mod archive;
 mod archive_docker;
 mod archive_oci;
+mod assemble;
 mod attach;
 mod attributes;
 mod blobs;
@@ -56,6 +57,7 @@ mod upper;
 mod verify;
 mod whiteout;
 
+pub use assemble::{Assembled, Assembly, Part};
 pub use check::{Problem, Report as CheckReport};
 pub use commit::Commit;
 pub use digest::Digest;
@@ -70,10 +72,13 @@ pub use pack::{Owners, Packer, is_window_to_kernel};
 pub use pull::{Pull, Pulled};
 pub use push::{Push, Pushed};
 pub use reference::Reference;
-pub use remote::{Access, Credentials, Found, Kept, Keyring, Knower, addresses, download, log_in, search};
+pub use remote::{
+    Access, Credentials, Download, Found, Kept, Keyring, Knower, addresses, download, fetch, log_in, search,
+};
 pub use remove::{Removed, Usage};
 pub use save::Save;
 pub use store::{Image, Progress, Store};
 pub use tarread::{Entry as TarEntry, Kind as TarKind, TarReader};
 pub use tarwrite::{Header as TarHeader, TarWriter};
+pub use unpack::unpack_files;
 pub use upper::{Change, ChangeKind, Same, Upper};

@@ -9,6 +9,7 @@ use records::rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
 use crate::archive::blob_name;
+use crate::assemble::annotate;
 use crate::error::{Error, Result, Step};
 use crate::layer_archive::LayerArchive;
 use crate::reference::Reference;
@@ -19,8 +20,8 @@ use crate::tarwrite::{Header, TarWriter};
 use crate::{Digest, Store, config};
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Images that are about to be written; while it lives, nothing of them is removed.
 pub struct Save<'s> {
@@ -30,9 +31,9 @@ pub struct Save<'s> {
 }
 
 /// One image as it stands in the archive.
-struct Saved {
-    config: Vec<u8>,
-    manifest: Vec<u8>,
+pub(crate) struct Saved {
+    pub(crate) config: Vec<u8>,
+    pub(crate) manifest: Vec<u8>,
     layers: Vec<(Digest, u64)>,
     names: Vec<Reference>,
 }
@@ -116,24 +117,25 @@ impl Save<'_> {
     }
 }
 
-struct Writing<'o> {
-    tar: TarWriter<&'o mut dyn Write>,
+/// An archive that is being written.
+pub(crate) struct Writing<'o> {
+    pub(crate) tar: TarWriter<&'o mut dyn Write>,
     /// Blobs that are written, and the sizes of those that are layers.
-    sources: BTreeMap<Digest, Option<u64>>,
+    pub(crate) sources: BTreeMap<Digest, Option<u64>>,
     /// Layers whose archives have other digests.
-    renamed: BTreeMap<Digest, Digest>,
+    pub(crate) renamed: BTreeMap<Digest, Digest>,
 }
 
 impl Writing<'_> {
-    fn directory(&mut self, name: &str) -> Result<()> {
+    pub(crate) fn directory(&mut self, name: &str) -> Result<()> {
         self.tar.entry(&Header::new(name, Kind::Directory)).step(|| "write the archive".into())
     }
 
-    fn file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         self.tar.bytes(&Header::new(name, Kind::File), bytes).step(|| "write the archive".into())
     }
 
-    fn blob(&mut self, bytes: &[u8]) -> Result<Digest> {
+    pub(crate) fn blob(&mut self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
         if self.sources.insert(digest.clone(), None).is_none() {
             self.file(&blob_name(&digest), bytes)?;
@@ -142,6 +144,17 @@ impl Writing<'_> {
     }
 
     fn image(&mut self, store: &Store, image: &Image, names: Vec<Reference>) -> Result<Saved> {
+        self.image_with(store, image, names, &[])
+    }
+
+    /// Writes an image with annotations in its manifest.
+    pub(crate) fn image_with(
+        &mut self,
+        store: &Store,
+        image: &Image,
+        names: Vec<Reference>,
+        annotations: &[(String, String)],
+    ) -> Result<Saved> {
         let diff_ids = config::diff_ids(&image.config)?;
         let layers = diff_ids.iter().map(|layer| self.layer(store, layer)).collect::<Result<Vec<_>>>()?;
         let config = match layers.iter().map(|(digest, _)| digest).eq(&diff_ids) {
@@ -150,12 +163,13 @@ impl Writing<'_> {
         };
         let digest = self.blob(&config)?;
         let described: Vec<Value> = layers.iter().map(|(digest, size)| descriptor(LAYER, digest, *size)).collect();
-        let manifest = json!({
+        let mut manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": descriptor(CONFIG, &digest, config.len() as u64),
             "layers": described,
         });
+        annotate(&mut manifest, annotations);
         let manifest = manifest.to_string().into_bytes();
         self.blob(&manifest)?;
         Ok(Saved { config, manifest, layers, names })
@@ -182,7 +196,7 @@ impl Writing<'_> {
     }
 
     /// `manifest.json`.
-    fn items(&self, saved: &[Saved]) -> Value {
+    pub(crate) fn items(&self, saved: &[Saved]) -> Value {
         let item = |one: &Saved| {
             let names: Vec<String> = one.names.iter().map(Reference::familiar).collect();
             let sources: Map<String, Value> = one
@@ -201,7 +215,7 @@ impl Writing<'_> {
     }
 }
 
-fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Value {
+pub(crate) fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Value {
     json!({"mediaType": media_type, "digest": digest.as_str(), "size": size})
 }
 
@@ -226,7 +240,7 @@ fn index(saved: &[Saved]) -> Value {
 }
 
 /// The file of that name, which Docker keeps for versions before 1.10.
-fn repositories(saved: &[Saved]) -> Map<String, Value> {
+pub(crate) fn repositories(saved: &[Saved]) -> Map<String, Value> {
     let mut all = Map::new();
     for one in saved {
         let top = one.layers.last().map_or("", |(digest, _)| digest.hex());

@@ -21,8 +21,18 @@ use crate::{attributes, limits, space};
 
 /// Unpacks the whole archive into `directory`, which must exist and be empty; bytes of its files.
 pub(crate) fn unpack(archive: impl Read, directory: &Path) -> Result<u64> {
+    unpack_as(archive, directory, false)
+}
+
+/// Unpacks an archive that is no layer, perhaps compressed: names that mean something in layers are just names.
+pub fn unpack_files(archive: impl Read, directory: &Path) -> Result<u64> {
+    unpack_as(crate::inflate(archive)?, directory, true)
+}
+
+fn unpack_as(archive: impl Read, directory: &Path, plain: bool) -> Result<u64> {
     let mut unpacker = Unpacker {
         tree: Tree::open(directory)?,
+        plain,
         directories: Vec::new(),
         directory_bytes: 0,
         size: 0,
@@ -42,6 +52,8 @@ pub(crate) fn unpack(archive: impl Read, directory: &Path) -> Result<u64> {
 
 struct Unpacker {
     tree: Tree,
+    /// Whiteouts are files like others.
+    plain: bool,
     /// Directories whose times are set at the end, because making entries changes them.
     directories: Vec<(PathBuf, (i64, u32))>,
     directory_bytes: usize,
@@ -68,7 +80,9 @@ impl Unpacker {
             return self.root(entry);
         };
         let parent = self.tree.parent(&path)?;
-        if let Some(mark) = Mark::of(name.as_bytes())? {
+        if !self.plain
+            && let Some(mark) = Mark::of(name.as_bytes())?
+        {
             return self.whiteout(&path, &parent, &mark);
         }
         match entry.kind {

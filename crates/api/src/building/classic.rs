@@ -1,12 +1,12 @@
 //! `POST /build`: receives the context, runs the build, and streams what it tells. What is wrong before the first line is
 //! an HTTP error; later it is a document, because the answer has begun.
 
-use std::io::Read;
 use std::sync::Arc;
 
-use build::dockerfile;
 use build::files::Tree;
-use build::ignore::{self, Matcher};
+use build::ignore::Matcher;
+use build::scope::Platform;
+use build::{Context, Recipe, dockerfile};
 use engine::{Engine, Error, Result};
 use serde_json::{Value, json};
 
@@ -21,28 +21,33 @@ use crate::stream;
 
 /// Names of a Dockerfile that is not named.
 const USUAL: [&str; 2] = ["Dockerfile", "dockerfile"];
-/// Most bytes of a remote Dockerfile.
-const LARGEST_DOCKERFILE: u64 = 16 << 20;
 
 /// Answers.
 pub(super) async fn build(request: Request, served: &Arc<Served>) -> crate::failure::Result<Reply> {
     let parameters = Parameters::read(&request)?;
     let upload = Upload::new(request.into_body());
-    stream::documents(served, move |engine, tell| run(engine, parameters, upload, tell)).await
+    let guard = served.cancels.watch(parameters.id.clone(), &parameters.build.cancel);
+    stream::documents_until(served, parameters.build.cancel.clone(), move |engine, tell| {
+        let _guard = guard;
+        run(engine, parameters, upload, tell)
+    })
+    .await
 }
 
 fn run(engine: &Engine, mut wanted: Parameters, mut upload: Upload, tell: &mut dyn FnMut(Value)) -> Result<()> {
     let scratch = Scratch::new(engine.paths())?;
-    match wanted.remote.take() {
-        None => scratch.unpack(&mut upload)?,
-        Some(address) => fetch(&address, &scratch, &wanted)?,
-    }
-    prepare(&mut wanted, &scratch)?;
-    let file = dockerfile::parse(&wanted.build.dockerfile).map_err(|errors| in_dockerfile(&errors))?;
-    let (arguments, target) = (&wanted.build.arguments, wanted.build.target.as_deref());
-    let plan = build::stages::plan(&file, arguments, target, &wanted.build.platform)
-        .map_err(|error| in_dockerfile(&[error]))?;
-    let mut transcript = Transcript::new(&file, &plan);
+    let mut transcript = match wanted.remote.take() {
+        None => {
+            scratch.unpack(&mut upload)?;
+            wanted.build.context = Context::Directory(scratch.path().to_owned());
+            prepare(&mut wanted, &scratch)?
+        }
+        Some(address) => {
+            wanted.build.context = Context::Address(address);
+            wanted.build.recipe = Recipe::InContext(wanted.dockerfile.take());
+            Transcript::default()
+        }
+    };
     let mut say = |line: &str| {
         if !wanted.quiet {
             tell(json!({ "stream": line }));
@@ -51,14 +56,15 @@ fn run(engine: &Engine, mut wanted: Parameters, mut upload: Upload, tell: &mut d
     let built = build::build(engine.paths(), &wanted.build, &mut |event| {
         transcript.hear(&event).iter().for_each(|line| say(line));
     });
-    let built = built.map_err(|errors| failed(&file, &errors))?;
+    let built = built.map_err(|failure| failed(&failure))?;
     transcript.finish().iter().for_each(|line| say(line));
-    let short = short(&built.image);
-    built.warnings.iter().for_each(|warning| say(&format!("[Warning] {warning}\n")));
+    let image = built.images.first().ok_or_else(|| Error::internal("the build has made no image"))?;
+    let short = short(&image.id);
+    built.warnings.iter().for_each(|warning| say(&format!("[Warning] {}\n", warning.message)));
     say(&format!(" ---> {short}\n"));
-    tell(json!({ "aux": { "ID": built.image } }));
+    tell(json!({ "aux": { "ID": image.id } }));
     if wanted.quiet {
-        tell(json!({ "stream": format!("{}\n", built.image) }));
+        tell(json!({ "stream": format!("{}\n", image.id) }));
         return Ok(());
     }
     tell(json!({ "stream": format!("Successfully built {short}\n") }));
@@ -69,35 +75,8 @@ fn run(engine: &Engine, mut wanted: Parameters, mut upload: Upload, tell: &mut d
     Ok(())
 }
 
-/// A context from an address: an archive, or a Dockerfile alone.
-fn fetch(address: &str, scratch: &Scratch, wanted: &Parameters) -> Result<()> {
-    if !address.starts_with("http://") && !address.starts_with("https://") || address.contains(".git") {
-        let message = format!("unable to prepare context: {address:?}: only http and https addresses are fetched");
-        return Err(Error::not_implemented(message));
-    }
-    let unreachable =
-        |error: &dyn std::fmt::Display| Error::invalid(format!("failed to download remote context {address}: {error}"));
-    let mut body = image::download(&wanted.build.access, address).map_err(|error| unreachable(&error))?;
-    let mut first = Vec::new();
-    body.by_ref().take(512).read_to_end(&mut first).map_err(|error| unreachable(&error))?;
-    if is_archive(&first) {
-        return scratch.unpack(&mut first.chain(body));
-    }
-    let mut text = Vec::new();
-    let mut whole = first.chain(body).take(LARGEST_DOCKERFILE);
-    whole.read_to_end(&mut text).map_err(|error| unreachable(&error))?;
-    let place = scratch.path().join("Dockerfile");
-    std::fs::write(&place, text).map_err(|error| Error::internal(format!("write {}: {error}", place.display())))
-}
-
-/// Whether bytes begin a tar archive, or something compressed.
-fn is_archive(first: &[u8]) -> bool {
-    let magic: [&[u8]; 4] = [&[0x1f, 0x8b], b"BZh", &[0xfd, b'7', b'z', b'X', b'Z'], &[0x28, 0xb5, 0x2f, 0xfd]];
-    first.get(257..262) == Some(b"ustar") || magic.iter().any(|magic| first.starts_with(magic))
-}
-
-/// Dockerfile and ignore file from the context.
-fn prepare(wanted: &mut Parameters, scratch: &Scratch) -> Result<()> {
+/// Reads the Dockerfile from the context: what is wrong with it is told before the answer begins.
+fn prepare(wanted: &mut Parameters, scratch: &Scratch) -> Result<Transcript> {
     let bad = |error: build::Error| Error::invalid(error.message);
     let tree = Tree::context(scratch.path(), Matcher::default()).map_err(bad)?;
     let names: Vec<&str> = wanted.dockerfile.as_deref().map_or(USUAL.to_vec(), |name| vec![name]);
@@ -109,10 +88,12 @@ fn prepare(wanted: &mut Parameters, scratch: &Scratch) -> Result<()> {
     if text.trim().is_empty() {
         return Err(Error::invalid(format!("the Dockerfile ({}) cannot be empty", names[0])));
     }
-    wanted.build.dockerfile = text.into_bytes();
-    wanted.build.ignore = tree.text(".dockerignore").map_err(bad)?.map(|text| ignore::read(&text)).unwrap_or_default();
-    wanted.build.context = Some(scratch.path().to_owned());
-    Ok(())
+    let file = dockerfile::parse(text.as_bytes()).map_err(|errors| in_dockerfile(&errors))?;
+    let here = Platform::host();
+    let platform = wanted.build.platforms.first().unwrap_or(&here);
+    let plan = build::stages::plan(&file, &wanted.build, platform).map_err(|error| in_dockerfile(&[error]))?;
+    wanted.build.recipe = Recipe::InContext(wanted.dockerfile.clone());
+    Ok(Transcript::new(&file, &plan))
 }
 
 /// Errors that the Dockerfile itself is to blame for.
@@ -125,11 +106,12 @@ fn in_dockerfile(errors: &[build::Error]) -> Error {
 }
 
 /// Why a build failed, with the classic builder's text for a command that did.
-fn failed(file: &dockerfile::Dockerfile, errors: &[build::Error]) -> Error {
+fn failed(failure: &build::Failure) -> Error {
+    let file = dockerfile::parse(&failure.text).ok();
     let text = |error: &build::Error| {
-        let code = error.message.rsplit_once("did not complete successfully: exit code: ").map(|(_, code)| code);
-        let step = file.stages.iter().flat_map(|stage| &stage.steps).find(|step| Some(step.span) == error.span);
-        match (code, step) {
+        let steps = file.iter().flat_map(|file| &file.stages).flat_map(|stage| &stage.steps);
+        let step = steps.into_iter().find(|step| Some(step.span) == error.span);
+        match (error.exit_code, step) {
             (Some(code), Some(step)) => {
                 let command = step.code.split_once(char::is_whitespace).map_or("", |(_, command)| command.trim());
                 format!("The command '/bin/sh -c {command}' returned a non-zero code: {code}")
@@ -137,7 +119,7 @@ fn failed(file: &dockerfile::Dockerfile, errors: &[build::Error]) -> Error {
             _ => error.message.clone(),
         }
     };
-    Error::invalid(errors.iter().map(text).collect::<Vec<_>>().join("; "))
+    Error::invalid(failure.errors.iter().map(text).collect::<Vec<_>>().join("; "))
 }
 
 fn short(id: &str) -> &str {

@@ -11,7 +11,6 @@ use crate::registry;
 use crate::request::Request;
 
 /// What is asked for besides the build itself.
-#[derive(Debug)]
 pub(super) struct Parameters {
     /// The Dockerfile's path in the context; none: the usual names.
     pub(super) dockerfile: Option<String>,
@@ -19,6 +18,8 @@ pub(super) struct Parameters {
     pub(super) remote: Option<String>,
     /// Tell the image's id only.
     pub(super) quiet: bool,
+    /// Names a build that may be cancelled.
+    pub(super) id: Option<String>,
     /// The build, without Dockerfile and context.
     pub(super) build: build::Request,
 }
@@ -36,28 +37,28 @@ impl Parameters {
         // Names of images whose layers may be used: by content they are anyway, so only the form is checked.
         json::<Vec<String>>(request, "cachefrom")?;
         let build = build::Request {
-            dockerfile: Vec::new(),
-            context: None,
-            ignore: Vec::new(),
-            contexts: Vec::new(),
             arguments: BuildArguments(arguments.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()),
             target: request.text("target").map(str::to_owned),
-            platform: platform(request)?,
+            platforms: platform(request)?.into_iter().collect(),
             labels: labels.into_iter().collect(),
             names: request.all("t").into_iter().filter(|name| !name.is_empty()).collect(),
             no_cache: request.boolean("nocache"),
-            no_cache_filter: Vec::new(),
             pull: request.boolean("pull"),
             network: network.to_owned(),
-            secrets: Vec::new(),
-            agents: Vec::new(),
             // Whoever may use the API may do that with a container as well.
             allowed: vec!["network.host".to_owned()],
             host: host(request)?,
             access: registry::access_of_all(request),
+            ..build::Request::default()
         };
         let owned = |name: &str| request.text(name).map(str::to_owned);
-        Ok(Parameters { dockerfile: owned("dockerfile"), remote: owned("remote"), quiet: request.boolean("q"), build })
+        Ok(Parameters {
+            dockerfile: owned("dockerfile"),
+            remote: owned("remote"),
+            quiet: request.boolean("q"),
+            id: owned("buildid"),
+            build,
+        })
     }
 }
 
@@ -83,9 +84,9 @@ fn refuse(request: &Request) -> Result<()> {
     Ok(())
 }
 
-fn platform(request: &Request) -> Result<Platform> {
-    let Some(text) = registry::platform(request)? else { return Ok(Platform::host()) };
-    Platform::parse(&text).map_err(|error| Failure::bad_request(error.message))
+fn platform(request: &Request) -> Result<Option<Platform>> {
+    let parse = |text: String| Platform::parse(&text).map_err(|error| Failure::bad_request(error.message));
+    registry::platform(request)?.map(parse).transpose()
 }
 
 /// What containers of RUN get.

@@ -7,7 +7,8 @@ use build::Event;
 use build::dockerfile::{Dockerfile, Instruction};
 use build::stages::Plan;
 
-/// Turns events into lines.
+/// Turns events into lines. The default knows no plan: it tells steps as they come.
+#[derive(Default)]
 pub(super) struct Transcript {
     /// Needed stages in order.
     stages: Vec<StageLines>,
@@ -60,9 +61,16 @@ impl Transcript {
 
     /// The lines that an event brings.
     pub(super) fn hear(&mut self, event: &Event) -> Vec<String> {
+        if self.stages.is_empty() {
+            return match event {
+                Event::Began { name, .. } => vec![format!("Step : {name}\n")],
+                Event::Output { bytes, .. } => vec![String::from_utf8_lossy(bytes).into_owned()],
+                _ => Vec::new(),
+            };
+        }
         match event {
-            Event::Began { step, name } => self.begin(*step, name),
-            Event::Output { step, bytes } => self.say(*step, String::from_utf8_lossy(bytes).into_owned()),
+            Event::Began { step, name, .. } => self.begin(*step, name),
+            Event::Output { step, bytes, .. } => self.say(*step, String::from_utf8_lossy(bytes).into_owned()),
             Event::Cached { step } => {
                 if self.place(*step).is_some_and(|stage| stage.next > 1) {
                     self.say(*step, " ---> Using cache\n".to_owned());
@@ -70,6 +78,7 @@ impl Transcript {
                 self.ended(*step);
             }
             Event::Done { step, .. } | Event::Failed { step, .. } => self.ended(*step),
+            Event::Progress { .. } | Event::Warning(_) => {}
         }
         self.take()
     }

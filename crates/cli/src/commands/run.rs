@@ -78,7 +78,7 @@ fn start_options(request: &mut CreateRequest, detach: bool) -> StartOptions {
     let attach = Attach { stdin: config.attach_stdin, stdout: config.attach_stdout, stderr: config.attach_stderr };
     let console_size = terminal::size().filter(|_| config.tty);
     request.host.console_size = console_size.map_or([0, 0], |(rows, columns)| [rows.into(), columns.into()]);
-    StartOptions { attach: (!detach).then_some(attach), console_size }
+    StartOptions { attach: (!detach).then_some(attach), console_size, ..StartOptions::default() }
 }
 
 /// Creates and starts in one step, or, where the id must be in a file before the start, in two.

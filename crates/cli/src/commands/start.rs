@@ -43,7 +43,11 @@ impl Args {
         let tty = is_on(&container, "Tty");
         let attach = Attach { stdin: self.interactive && is_on(&container, "OpenStdin"), stdout: true, stderr: true };
         terminal::check_input(tty, attach.stdin)?;
-        let options = StartOptions { attach: Some(attach), console_size: terminal::size().filter(|_| tty) };
+        let options = StartOptions {
+            attach: Some(attach),
+            console_size: terminal::size().filter(|_| tty),
+            ..StartOptions::default()
+        };
         let keys = context.detach_keys(self.detach_keys.clone())?;
         let signals = Signals::catch()?;
         let session = match context.engine.start(name, &options) {

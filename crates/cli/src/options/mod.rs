@@ -10,7 +10,7 @@ mod mount;
 mod network;
 mod ports;
 pub(crate) mod process;
-mod resources;
+pub(crate) mod resources;
 mod security;
 mod storage;
 #[cfg(test)]

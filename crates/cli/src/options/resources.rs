@@ -179,7 +179,7 @@ const ULIMITS: [&str; 15] = [
 ];
 
 /// `NAME=SOFT[:HARD]`; -1: unlimited.
-fn ulimit(text: &str) -> Result<Ulimit, String> {
+pub(crate) fn ulimit(text: &str) -> Result<Ulimit, String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("invalid ulimit argument: {text}"))?;
     if !ULIMITS.contains(&name) {
         return Err(format!("invalid ulimit type: {name}"));

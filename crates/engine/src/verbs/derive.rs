@@ -68,6 +68,14 @@ impl Engine {
         })
     }
 
+    /// Writes images of a build as an OCI archive.
+    pub fn assemble(&self, assembly: &image::Assembly, output: &mut dyn Write) -> Result<image::Assembled> {
+        let names = assembly.names.iter().map(|name| Ok(name.parse::<image::Reference>()?.or_latest().to_string()));
+        let assembly = image::Assembly { names: names.collect::<Result<_>>()?, ..assembly.clone() };
+        let store = self.images();
+        self.read(|connection| Ok(store.assemble(connection, &assembly, output)?))
+    }
+
     /// The image that a step of this key made, if it is still there, and when: nanoseconds since 1970.
     pub fn built_step(&self, key: &str) -> Result<Option<(String, i64)>> {
         self.read(|connection| {

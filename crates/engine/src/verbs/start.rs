@@ -41,6 +41,8 @@ pub struct StartOptions {
     pub attach: Option<Attach>,
     /// Initial rows and columns of the terminal.
     pub console_size: Option<(u16, u16)>,
+    /// `NAME=value` lines for the process of [`Engine::run`], in this run alone: they are not recorded.
+    pub environment: Vec<String>,
 }
 
 impl Engine {
@@ -77,7 +79,10 @@ impl Engine {
         failpoint::hit("run-recorded");
         let network = self.connected_or_failed(&new.container, new.network)?;
         let plan = match self.plan_with(&new.container, &new.image) {
-            Ok(plan) => Plan { questions: self.name_server(&new.container, network.as_ref())?, network, ..plan },
+            Ok(plan) => {
+                let plan = with_environment(plan, &options.environment);
+                Plan { questions: self.name_server(&new.container, network.as_ref())?, network, ..plan }
+            }
             Err(error) => {
                 self.record_failed_start(&new.container.id, &error)?;
                 return Err(error);
@@ -293,4 +298,13 @@ fn reap_later(child: Child) {
     let mut monitors = MONITORS.lock().unwrap_or_else(PoisonError::into_inner);
     monitors.retain_mut(|monitor| matches!(monitor.try_wait(), Ok(None)));
     monitors.push(child);
+}
+
+/// The plan with more lines in the environment of the process.
+fn with_environment(mut plan: Plan, lines: &[String]) -> Plan {
+    if let Some(process) = plan.spec.process_mut().as_mut().filter(|_| !lines.is_empty()) {
+        let env = process.env().iter().flatten().cloned().chain(lines.iter().cloned()).collect();
+        process.set_env(Some(env));
+    }
+    plan
 }

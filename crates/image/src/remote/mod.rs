@@ -23,7 +23,7 @@ mod url;
 pub use access::Access;
 pub use credentials::{Credentials, Kept, Keyring, Knower};
 pub use dns::addresses;
-pub use download::download;
+pub use download::{Download, download, fetch};
 pub use login::{Found, log_in, search};
 
 pub(crate) use access::Settings;
