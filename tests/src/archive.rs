@@ -111,11 +111,15 @@ impl Image {
 
     /// What `docker save` (before version 25) writes.
     pub fn docker(&self) -> Vec<u8> {
-        let config = self.configuration();
-        let config_name = format!("{}.json", hex(&config));
+        self.docker_with(&self.configuration())
+    }
+
+    /// The same with another configuration document.
+    pub fn docker_with(&self, config: &[u8]) -> Vec<u8> {
+        let config_name = format!("{}.json", hex(config));
         let names: Vec<String> = (0..self.layers.len()).map(|index| format!("layer{index}/layer.tar")).collect();
         let manifest = json!([{"Config": config_name, "RepoTags": [self.name], "Layers": names}]);
-        let mut archive = Layer::new().file(&config_name, 0o644, &config);
+        let mut archive = Layer::new().file(&config_name, 0o644, config);
         for (name, layer) in names.iter().zip(&self.layers) {
             archive = archive.file(name, 0o644, layer);
         }
@@ -191,10 +195,15 @@ pub fn filter(program: &str, arguments: &[&str], bytes: &[u8]) -> Vec<u8> {
     })
 }
 
+/// Debian's static busybox.
+pub fn busybox_binary() -> Vec<u8> {
+    let binary = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok());
+    binary.expect("Debian's package busybox-static is installed (cargo xtask test does that)")
+}
+
 /// The busybox image of the tests: Debian's static busybox with a link for each of its programs, and a few users.
 pub fn busybox() -> Image {
-    let binary = ["/bin/busybox", "/usr/bin/busybox"].iter().find_map(|path| std::fs::read(path).ok());
-    let binary = binary.expect("Debian's package busybox-static is installed (cargo xtask test does that)");
+    let binary = busybox_binary();
     let list = Command::new("busybox").arg("--list").output().expect("busybox runs");
     let mut layer = Layer::new();
     for (directory, mode) in BUSYBOX_DIRECTORIES {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::archive::{Image, digest};
+use crate::archive::{Image, Parts, digest};
 use crate::netns;
 use crate::process::wait_until;
 
@@ -32,8 +32,17 @@ impl Registry {
         Self::start_with(directory, &format!("auth: {{htpasswd: {{realm: x, path: {}}}}}\n", users.display()))
     }
 
+    /// One in the network namespace in which the caller is.
+    pub fn start_here() -> Self {
+        Self::launch(TempDir::with_prefix("kiste-registry-").expect("a temporary directory"), "")
+    }
+
     fn start_with(directory: TempDir, more: &str) -> Self {
         netns::isolate();
+        Self::launch(directory, more)
+    }
+
+    fn launch(directory: TempDir, more: &str) -> Self {
         let port = free_port();
         let config = directory.path().join("config.yml");
         let storage = directory.path().join("data");
@@ -58,7 +67,11 @@ impl Registry {
 
     /// Uploads an image; the name to pull it by.
     pub fn push(&self, repository: &str, tag: &str, image: &Image) -> String {
-        let parts = image.parts();
+        self.push_parts(repository, tag, &image.parts())
+    }
+
+    /// Uploads a manifest and its blobs; the name to pull it by.
+    pub fn push_parts(&self, repository: &str, tag: &str, parts: &Parts) -> String {
         for blob in &parts.blobs {
             self.upload(repository, blob);
         }

@@ -44,6 +44,24 @@ fn changes_are_told() {
     env.kiste(&["diff", "nobody"]).fails(1, &["No such container: nobody"]);
 }
 
+/// What the overlay module's defaults are on this machine does not matter.
+#[test]
+fn overlays_keep_no_notes_that_a_diff_cannot_read() {
+    let env = Env::with_busybox();
+    let line = "grep ' / overlay ' /proc/mounts; mv /usr /moved 2>&1; chmod 600 /etc/group";
+    let output = env.ok(&["run", "--name", "cc", "busybox", "sh", "-c", line]);
+    assert!(output.contains("redirect_dir=nofollow"), "{output}");
+    let changed = list(&env, "cc");
+    assert!(
+        changed.contains(&"C /etc/group".to_owned()) && changed.contains(&"A /moved/bin".to_owned()),
+        "{changed:?}"
+    );
+    env.ok(&["commit", "cc", "changed:1"]);
+    let line = "wc -c </etc/group; stat -c %a /etc/group; ls /usr 2>&1 | wc -l";
+    let size = env.sh(&[], "wc -c </etc/group");
+    assert_eq!(env.ok(&["run", "--rm", "changed:1", "sh", "-c", line]), format!("{size}\n600\n1"));
+}
+
 #[test]
 fn an_image_of_the_changes() {
     let env = Env::with_busybox();

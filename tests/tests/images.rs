@@ -189,3 +189,71 @@ fn an_archive_from_the_web() {
     env.kiste(&["import", &url, "web:2"]).fails(1, &["404"]);
     assert_eq!(env.ok(&["images", "-q"]).lines().count(), 1);
 }
+
+#[test]
+fn platforms_are_asked_for_by_name() {
+    let env = Env::new();
+    env.load(&Image { architecture: "arm64".to_owned(), ..tiny("arm:1", "x") }.docker());
+    let said = ["does not provide the specified platform (linux/amd64)"];
+    env.kiste(&["image", "inspect", "--platform", "linux/amd64", "arm:1"]).fails(1, &said);
+    env.kiste(&["history", "--platform", "linux/amd64", "arm:1"]).fails(1, &said);
+    env.kiste(&["save", "--platform", "linux/amd64", "-o", &env.path("x.tar").display().to_string(), "arm:1"])
+        .fails(1, &said);
+    env.kiste(&["rmi", "--platform", "linux/amd64", "arm:1"]).fails(1, &said);
+    env.kiste(&["rmi", "--platform", "nonsense/x/y/z", "arm:1"]).fails(1, &["invalid platform"]);
+    let shown = env.ok(&["image", "inspect", "--platform", "linux/arm64", "-f", "{{.Architecture}}", "arm:1"]);
+    assert_eq!(shown, "arm64");
+    env.ok(&["rmi", "--platform", "linux/amd64,linux/arm64", "arm:1"]);
+    assert_eq!(env.ok(&["images", "-q"]), "");
+}
+
+#[test]
+fn lists_are_filtered() {
+    let env = Env::new();
+    let labelled = |name: &str, year: u32, labels: Value| {
+        let layer = Layer::new().file("text", 0o644, name.as_bytes()).finish();
+        let image = Image::new(name, vec![layer], json!({"Labels": labels}));
+        let document = String::from_utf8(image.configuration()).unwrap();
+        let config = document.replace("2024-01-02", &format!("{year}-01-02")).into_bytes();
+        env.load(&image.docker_with(&config));
+    };
+    labelled("old/app:1", 2020, json!({"team": "a"}));
+    labelled("app:2", 2022, json!({"team": "b"}));
+    labelled("registry.example/app:3", 2024, json!({}));
+    let all = |filters: &[&str]| {
+        let filters: Vec<&str> = filters.iter().flat_map(|filter| ["--filter", filter]).collect();
+        let list = env.ok(&[&["images", "--format", "{{.Repository}}:{{.Tag}}"], &filters[..]].concat());
+        list.lines().map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(all(&[]), "registry.example/app:3 app:2 old/app:1", "newest first");
+    for (filter, found) in [
+        ("before=app:2", "old/app:1"),
+        ("since=app:2", "registry.example/app:3"),
+        ("label=team", "app:2 old/app:1"),
+        ("label=team=b", "app:2"),
+        ("label!=team", "registry.example/app:3"),
+        ("reference=app", "app:2"),
+        ("reference=*/app:*", "registry.example/app:3 old/app:1"),
+        ("reference=*:3", ""),
+        ("until=2021-01-01", "old/app:1"),
+        ("dangling=true", ""),
+    ] {
+        assert_eq!(all(&[filter]), found, "{filter}");
+    }
+    assert_eq!(all(&["since=old/app:1", "label=team"]), "app:2");
+    env.kiste(&["images", "--filter", "nonsense=1"]).fails(1, &["invalid filter 'nonsense'"]);
+    env.kiste(&["images", "--filter", "before=nobody"]).fails(1, &["No such image: nobody"]);
+}
+
+#[test]
+fn artefacts_are_no_images() {
+    let env = Env::new();
+    let registry = Registry::start();
+    let image = tiny("chart:1", "not an image");
+    let manifest = String::from_utf8(image.parts().manifest).unwrap();
+    let manifest =
+        manifest.replace("application/vnd.oci.image.config.v1+json", "application/vnd.cncf.helm.config.v1+json");
+    let name = registry.push_parts("chart", "1", &archive::Parts { manifest: manifest.into_bytes(), ..image.parts() });
+    env.kiste(&["pull", &name]).fails(1, &["not a container image but an artifact", "helm"]);
+    assert_eq!(env.ok(&["images", "-q"]), "");
+}

@@ -304,3 +304,37 @@ fn two_pulls_at_the_same_time() {
     let came = relay.back.load(Ordering::Relaxed);
     assert!(came < whole * 3 / 2, "the layer came once: {came} bytes of {whole}");
 }
+
+#[test]
+fn short_names_are_what_registries_conf_says() {
+    let env = Env::new();
+    let (one, other) = (Registry::start(), Registry::start());
+    one.push("a/tiny", "1", &tiny("tiny:1", "from the alias"));
+    other.push("small", "latest", &tiny("small:latest", "from the second place"));
+    let conf = |mode: &str| {
+        let text = format!(
+            "unqualified-search-registries = [\"{}\", \"{}\"]\nshort-name-mode = \"{mode}\"\n[aliases]\ntiny = \"{}/a/tiny\"\n",
+            one.address(),
+            other.address(),
+            one.address()
+        );
+        env.write(&format!("{mode}.conf"), text).to_str().unwrap().to_owned()
+    };
+    let (permissive, enforcing) = (conf("permissive"), conf("enforcing"));
+    let run = |conf: &str, arguments: &[&str]| env.kiste_with_env(arguments, "CONTAINERS_REGISTRIES_CONF", conf);
+    let said = run(&permissive, &["pull", "tiny:1"]);
+    assert!(said.ok().ends_with(&format!("{}/a/tiny:1", one.address())), "{said:#?}");
+    run(&permissive, &["image", "inspect", "tiny:1"]).ok();
+    let said = run(&permissive, &["pull", "-q", "small"]);
+    assert_eq!(said.ok(), format!("{}/small:latest", other.address()));
+    run(&permissive, &["pull", "nowhere"]).fails(1, &["nowhere", &one.address(), &other.address()]);
+    run(&enforcing, &["pull", "other"]).fails(1, &["may be in", "enforcing"]);
+    run(&enforcing, &["pull", "tiny:1"]).ok();
+    env.kiste(&["image", "inspect", "tiny:1"]).fails(1, &["No such image: tiny:1"]);
+    run(&permissive, &["tag", "tiny:1", "mine:1"]).ok();
+    let removed = run(&permissive, &["rmi", "tiny:1"]).ok().to_owned();
+    assert!(
+        removed.contains(&format!("Untagged: {}/a/tiny:1", one.address())) && !removed.contains("Deleted"),
+        "{removed}"
+    );
+}

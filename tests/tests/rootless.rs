@@ -110,6 +110,25 @@ fn layers_with_deletions_and_owners_are_unpacked() {
 }
 
 #[test]
+fn replaced_directories_are_told() {
+    let env = Env::of_user(65536);
+    env.ok(&[
+        "run",
+        "--name",
+        "cc",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "rm -r /home /etc; mkdir /etc; echo 1 >/etc/new",
+    ]);
+    assert_eq!(env.ok(&["diff", "cc"]), "C /etc\nD /etc/group\nA /etc/new\nD /etc/passwd\nD /home");
+    let listed = env.kiste(&["cp", "cc:/etc", "-"]);
+    assert!(listed.stdout.contains("etc/new") && !listed.stdout.contains("etc/passwd"), "what is hidden stays so");
+}
+
+#[test]
 fn with_one_id_everything_is_the_user_s() {
     let env = Env::of_user(0);
     assert_eq!(env.sh(NONE, "id -u; cat /proc/self/uid_map | wc -l; touch /new; stat -c %u /new"), "0\n1\n0");

@@ -101,8 +101,12 @@ fn everything_that_nobody_uses_goes() {
         "head -c 50000 /dev/zero >/x",
     ]);
     env.detached(&["--name", "busy"], "sleep 60");
-    let text = env.ok(&["system", "prune", "-f"]);
+    env.ok(&["network", "create", "--label", "keep=1", "kept"]);
+    env.ok(&["network", "create", "idle"]);
+    let text = env.ok(&["system", "prune", "-f", "--filter", "label!=keep"]);
     assert!(text.starts_with("Deleted Containers:\n") && text.ends_with("\n\nTotal reclaimed space: 50kB"), "{text}");
+    assert!(text.contains("\n\nDeleted Networks:\nidle\n\n"), "{text}");
+    assert!(env.ok(&["network", "ls", "--format", "{{.Name}}"]).contains("kept"));
     assert_eq!(env.ok(&["volume", "ls", "-q"]).lines().count(), 2);
     let text = env.ok(&["system", "prune", "-af", "--volumes"]);
     assert!(text.contains("Deleted Volumes:\n") && text.contains("untagged: unused:1\n"), "{text}");

@@ -26,7 +26,7 @@ usage: cargo xtask COMMAND
     --all-vm          run every test that concerns the kernel there, not a selection: about an hour
   images            make the test images only
   vm [COMMAND]      run all its tests, or one shell command, in the cgroup v2 virtual machine
-  bench [runtime|network] [--quick]
+  bench [runtime|network|images [pulls|uses]] [--quick]
                     measure beside the engines that are on the PATH; prints a Markdown table";
 
 fn main() -> ExitCode {

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use linux::mount::set_overlay_notes;
+use linux::namespace::is_rootless;
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, XattrFlags, chownat, fchmod,
     fgetxattr, flistxattr, fsetxattr, linkat, mkdirat, mknodat, openat, openat2, readlinkat, statat, symlinkat,
@@ -57,6 +59,7 @@ impl View {
 /// Layers by descriptor, since a parameter of fsconfig(2) holds 255 bytes at most.
 fn overlay(layers: &[OwnedFd]) -> rustix::io::Result<OwnedFd> {
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    set_overlay_notes(&fs, is_rootless()).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?;
     for layer in layers {
         fsconfig_set_string(&fs, "lowerdir+", format!("/proc/self/fd/{}", layer.as_raw_fd()))?;
     }

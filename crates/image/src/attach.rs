@@ -22,6 +22,9 @@ pub(crate) enum Backing {
     Loop,
 }
 
+/// What asks for one of them: `file` or `loop`.
+pub(crate) const VARIABLE: &str = "KISTE_EROFS_BACKING";
+
 /// Longest value that `fsconfig` takes.
 const LONGEST: usize = 255;
 
@@ -32,16 +35,18 @@ pub(crate) fn image(image: &Path, archives: &[PathBuf]) -> Result<(OwnedFd, Back
     let files = std::iter::once(image).chain(archives.iter().map(PathBuf::as_path));
     let opened = files.clone().map(open).collect::<Result<Vec<File>>>()?;
     let names = files.zip(&opened).map(|(path, file)| name(path, file)).collect::<Vec<_>>();
-    match mount(&names) {
-        Ok(mount) => Ok((mount, Backing::File)),
-        Err(Errno::NOTBLK | Errno::INVAL | Errno::NODEV | Errno::OPNOTSUPP) => {
-            let devices = opened.iter().map(|file| LoopDevice::attach(file, true));
-            let devices = devices.collect::<std::io::Result<Vec<_>>>().step(|| format!("{}: loop device", what()))?;
-            let names: Vec<PathBuf> = devices.iter().map(|device| device.path().to_owned()).collect();
-            Ok((mount(&names).step(what)?, Backing::Loop))
+    let asked = std::env::var(VARIABLE).unwrap_or_default();
+    if asked != "loop" {
+        match mount(&names) {
+            Ok(mount) => return Ok((mount, Backing::File)),
+            Err(Errno::NOTBLK | Errno::INVAL | Errno::NODEV | Errno::OPNOTSUPP) if asked != "file" => {}
+            Err(error) => return Err(error).step(what),
         }
-        Err(error) => Err(error).step(what),
     }
+    let devices = opened.iter().map(|file| LoopDevice::attach(file, true));
+    let devices = devices.collect::<std::io::Result<Vec<_>>>().step(|| format!("{}: loop device", what()))?;
+    let names: Vec<PathBuf> = devices.iter().map(|device| device.path().to_owned()).collect();
+    Ok((mount(&names).step(what)?, Backing::Loop))
 }
 
 /// A name for the kernel: the path, or that of the descriptor if it is too long.

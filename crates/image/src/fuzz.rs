@@ -7,7 +7,11 @@ use std::io::{Read, Seek, Write};
 use rustix::fs::MemfdFlags;
 
 use crate::erofs::{self, Tree, verify};
+use crate::manifest::{self, Document};
+use crate::platform::Platform;
+use crate::remote::{challenged, configured};
 use crate::tarread::TarReader;
+use crate::{Reference, config, verify as signatures};
 
 /// Reads an archive to its end, contents included.
 pub fn tar(bytes: &[u8]) {
@@ -38,6 +42,38 @@ pub fn stack(bytes: &[u8]) {
     let whiteouts = merged.in_order().into_iter().filter(|id| merged.node(*id).is_whiteout());
     assert_eq!(whiteouts.count(), 0, "a whiteout is left");
     write(&merged, &[lower, upper]);
+}
+
+/// Documents of registries and settings of administrators: understood or refused.
+pub fn documents(bytes: &[u8]) {
+    match manifest::parse(bytes, "manifest") {
+        Ok(Document::Manifest(manifest)) => {
+            for one in manifest.layers.iter().chain([&*manifest.config]) {
+                // What is used of it is checked first.
+                let _ = (one.digest(), one.platform(), one.foreign_urls());
+            }
+        }
+        Ok(Document::Index(index)) => drop(index.choose(&Platform::host(), "index").is_ok()),
+        Err(_) => {}
+    }
+    // None of them may be more than an error.
+    let _ = config::parse(bytes, "configuration");
+    let _ = signatures::is_policy(bytes);
+    let text = String::from_utf8_lossy(bytes);
+    let _ = challenged(&text);
+    if let (Some(conf), Ok(name)) = (configured(&text), "registry.example/a/b:tag".parse()) {
+        let _ = conf.places(&name);
+    }
+}
+
+/// A reference leads nowhere else, and is written as what it was read as.
+pub fn reference(bytes: &[u8]) {
+    let Ok(reference) = String::from_utf8_lossy(bytes).parse::<Reference>() else { return };
+    let path = reference.path();
+    assert!(!path.starts_with('/') && path.split('/').all(|part| !matches!(part, "" | "." | "..")), "{path:?}");
+    for text in [reference.to_string(), reference.familiar()] {
+        assert_eq!(text.parse::<Reference>().ok().as_ref(), Some(&reference), "{text:?}");
+    }
 }
 
 fn tree(bytes: &[u8], archive: u16) -> Option<Tree> {

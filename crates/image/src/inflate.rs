@@ -96,3 +96,50 @@ impl<R: Read> Read for Bounded<R> {
         Ok(got)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn inflated(bytes: &[u8]) -> Vec<u8> {
+        let mut all = Vec::new();
+        inflate(bytes).unwrap().read_to_end(&mut all).unwrap();
+        all
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// zstd(1), *Skippable Frames*: zstd:chunked images have them in the middle and at the end.
+    fn skippable(number: u8, content: &[u8]) -> Vec<u8> {
+        [&[0x50 | number, 0x2a, 0x4d, 0x18], &(content.len() as u32).to_le_bytes()[..], content].concat()
+    }
+
+    #[test]
+    fn streams_of_several_parts() {
+        let zstd = |text: &[u8]| zstd::encode_all(text, 3).unwrap();
+        let frames = [skippable(0, b"first"), zstd(b"one"), skippable(15, b""), zstd(b"two"), skippable(3, b"toc")];
+        assert_eq!(inflated(&frames.concat()), b"onetwo");
+        assert_eq!(inflated(&[gzip(b"one"), gzip(b""), gzip(b"two")].concat()), b"onetwo");
+        let xz = |text: &[u8]| {
+            let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(inflated(&[xz(b"one"), xz(b"two")].concat()), b"onetwo");
+        assert_eq!(inflated(b"neither"), b"neither");
+    }
+
+    #[test]
+    fn what_is_cut_off_is_no_stream() {
+        for whole in [gzip(&[7; 1000]), zstd::encode_all(&[7; 1000][..], 3).unwrap()] {
+            let cut = inflate(&whole[..whole.len() - 3]).unwrap().read_to_end(&mut Vec::new());
+            assert!(cut.is_err(), "{whole:?}");
+        }
+    }
+}

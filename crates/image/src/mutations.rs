@@ -2,9 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::manifest::{self, Document};
-use crate::remote::{challenged, configured};
-use crate::{Reference, config};
+use crate::fuzz;
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -56,25 +54,7 @@ proptest! {
 
     #[test]
     fn understood_or_refused(bytes in mutated()) {
-        match manifest::parse(&bytes, "manifest") {
-            Ok(Document::Manifest(manifest)) => {
-                for one in manifest.layers.iter().chain([&*manifest.config]) {
-                    // What is used of it is checked first.
-                    let _ = (one.digest(), one.platform(), one.foreign_urls());
-                }
-            }
-            Ok(Document::Index(index)) => drop(index.choose(&crate::platform::Platform::host(), "index").is_ok()),
-            Err(_) => {}
-        }
-        let _ = config::parse(&bytes, "configuration");
-        let text = String::from_utf8_lossy(&bytes);
-        let _ = challenged(&text);
-        let name = text.parse::<Reference>();
-        if let (Some(conf), Ok(name)) = (configured(&text), &name) {
-            let _ = conf.places(name);
-        }
-        if let Ok(name) = name {
-            prop_assert!(!name.path().contains("..") && !name.path().starts_with('/'));
-        }
+        fuzz::documents(&bytes);
+        fuzz::reference(&bytes);
     }
 }

@@ -140,6 +140,22 @@ fn parse_digest(text: &str) -> Result<Digest, Error> {
     text.parse().map_err(|_| invalid("invalid reference format"))
 }
 
+/// Whether a name says which registry it belongs to.
+pub(crate) fn has_registry(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(first, _)| is_registry(first))
+}
+
+/// Name, and tag and digest with their marks.
+pub(crate) fn split_name(text: &str) -> (&str, &str) {
+    let rest = text.split('@').next().unwrap_or(text);
+    text.split_at(split_tag(rest).0.len())
+}
+
+/// Whether the first component of several is a registry: it has a dot, a colon or a capital, or is `localhost`.
+fn is_registry(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first
+}
+
 /// A colon after the last slash begins the tag.
 fn split_tag(text: &str) -> (&str, Option<&str>) {
     let start = text.rfind('/').map_or(0, |slash| slash + 1);
@@ -149,12 +165,10 @@ fn split_tag(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The first component is a registry if it looks like one: it has a dot, a colon or a capital, or is `localhost`.
+/// The first component is a registry if it looks like one.
 fn split_domain(name: &str) -> (String, String) {
     let (domain, path) = match name.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first => {
-            (first, rest)
-        }
+        Some((first, rest)) if is_registry(first) => (first, rest),
         _ => (DEFAULT_DOMAIN, name),
     };
     let domain = if domain == LEGACY_DOMAIN { DEFAULT_DOMAIN } else { domain };

@@ -6,7 +6,7 @@ use records::rusqlite::Transaction;
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::reference::Reference;
-use crate::store::{Store, find, find_name};
+use crate::store::{Store, find, name_of};
 use crate::{Digest, config};
 
 /// One line of the answer.
@@ -106,11 +106,7 @@ impl Store {
 impl Target {
     fn find(transaction: &Transaction<'_>, text: &str) -> Result<Self> {
         let id: Digest = find(transaction, text)?.parse()?;
-        let named = text.parse::<Reference>().ok().map(Reference::or_latest);
-        let name = match named {
-            Some(name) if find_name(transaction, &name)?.as_deref() == Some(id.as_str()) => Some(name),
-            _ => None,
-        };
+        let name = name_of(transaction, text, id.as_str())?;
         let mut query = transaction.prepare("SELECT name FROM image_names WHERE image = ?1 ORDER BY name")?;
         let names = query.query_map([id.as_str()], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
         let names = names.iter().map(|name| name.parse()).collect::<Result<_>>()?;

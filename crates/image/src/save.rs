@@ -14,7 +14,7 @@ use crate::error::{Error, Result, Step};
 use crate::layer_archive::LayerArchive;
 use crate::reference::Reference;
 use crate::staging::lock_shared;
-use crate::store::Image;
+use crate::store::{Image, name_of};
 use crate::tarread::Kind;
 use crate::tarwrite::{Header, TarWriter};
 use crate::{Digest, Store, config};
@@ -76,9 +76,8 @@ impl Store {
         }
         if found.is_empty() {
             let image = self.resolve(connection, name)?;
-            let reference = name.parse::<Reference>().ok().map(Reference::or_latest);
-            let is_name = |one: &Reference| one.digest().is_none() && image.repo_tags.contains(&one.familiar());
-            found.push((image.clone(), reference.filter(is_name)));
+            let known = name_of(connection, name, &image.id)?.filter(|one| one.digest().is_none());
+            found.push((image, known));
         }
         Ok(found)
     }

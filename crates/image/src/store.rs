@@ -10,6 +10,7 @@ use records::rusqlite::{Connection, OptionalExtension, Transaction};
 use crate::error::{Result, Step};
 use crate::platform::Platform;
 use crate::reference::{Reference, is_hex_id};
+use crate::remote::Settings;
 use crate::{Digest, Driver, config, host};
 
 pub use crate::error::Error;
@@ -235,7 +236,25 @@ pub(crate) fn find(connection: &Connection, name: &str) -> Result<String> {
     if let Some(id) = find_id(connection, name)? {
         return Ok(id);
     }
+    // A short name may have been pulled as what `registries.conf` says it means.
+    for meaning in Settings::other_meanings(name) {
+        if let Some(id) = find_name(connection, &meaning.or_latest())? {
+            return Ok(id);
+        }
+    }
     Err(Error::NotFound(reference?.familiar()))
+}
+
+/// As which of the names that `text` may mean an image is known; none if it is found by its id.
+pub(crate) fn name_of(connection: &Connection, text: &str, id: &str) -> Result<Option<Reference>> {
+    let own = text.parse::<Reference>().ok().into_iter();
+    for name in own.chain(std::iter::once_with(|| Settings::other_meanings(text)).flatten()) {
+        let name = name.or_latest();
+        if find_name(connection, &name)?.as_deref() == Some(id) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// By name. With a digest the tag does not matter.

@@ -15,7 +15,7 @@ use crate::limits;
 use crate::pack::{Packer, shown};
 use crate::tarread::Kind;
 use crate::tarwrite::Header;
-use crate::unpack::is_whiteout;
+use crate::unpack::{is_whiteout, opaque_attribute};
 
 /// How a path differs from the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,18 +258,22 @@ pub(crate) fn is_directory(stat: &Stat) -> bool {
 /// Whether overlay's mark says that the directory hides the one below. Directories that were moved need the image to be
 /// understood; containers never have them, as their overlays are mounted without that.
 pub(crate) fn is_opaque(directory: &OwnedFd, path: &[u8]) -> Result<bool> {
+    if mark(directory, "trusted.overlay.redirect", path)?.is_some() {
+        let text = format!("{} was moved inside overlay (redirect_dir), which cannot be told as a change", shown(path));
+        return Err(Error::Invalid(text));
+    }
+    Ok(mark(directory, opaque_attribute(), path)?.is_some_and(|value| value == b"y"))
+}
+
+/// The first byte of one of overlay's notes about a file; empty if it is long.
+fn mark(file: &OwnedFd, name: &str, path: &[u8]) -> Result<Option<Vec<u8>>> {
     let mut value = [0; 8];
-    let mut mark = |name: &str| match fs::fgetxattr(directory, name, &mut value[..]) {
+    match fs::fgetxattr(file, name, &mut value[..]) {
         Ok(length) => Ok(Some(value[..length.min(1)].to_vec())),
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
         Err(Errno::RANGE) => Ok(Some(Vec::new())),
         Err(error) => Err(error).step(|| format!("read overlay's marks of {}", shown(path))),
-    };
-    if mark("trusted.overlay.redirect")?.is_some() {
-        let text = format!("{} was moved inside overlay (redirect_dir), which cannot be told as a change", shown(path));
-        return Err(Error::Invalid(text));
     }
-    Ok(mark("trusted.overlay.opaque")?.is_some_and(|value| value == b"y"))
 }
 
 /// Docker's comparison: type, mode and owner, of what is no directory also device, size and time.

@@ -8,8 +8,13 @@ type Target = fn(&[u8]);
 #[test]
 fn the_corpus_and_what_random_damage_makes_of_it() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
-    let targets: [(&str, Target); 3] =
-        [("tar", image::fuzz::tar), ("index", image::fuzz::index), ("stack", image::fuzz::stack)];
+    let targets: [(&str, Target); 5] = [
+        ("tar", image::fuzz::tar),
+        ("index", image::fuzz::index),
+        ("stack", image::fuzz::stack),
+        ("documents", image::fuzz::documents),
+        ("reference", image::fuzz::reference),
+    ];
     for (name, target) in targets {
         let mut count = 0;
         for entry in std::fs::read_dir(corpus.join(name)).unwrap() {

@@ -8,21 +8,28 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use common::server::Server;
 use common::*;
 use image::Store;
 
 const ROOT: &str = "IMAGE_TEST_ROOT";
 const ARCHIVE: &str = "IMAGE_TEST_ARCHIVE";
 const REMOVE: &str = "IMAGE_TEST_REMOVE";
+/// Before a name that is to be pulled, where else the path of an archive stands.
+const PULL: &str = "pull:";
 
 /// Not a test of its own: what the other tests run in a child process.
 #[test]
 fn child() {
     let (Some(root), Some(archive)) = (std::env::var_os(ROOT), std::env::var_os(ARCHIVE)) else { return };
     let mut records = open(Path::new(&root));
-    let mut file = std::fs::File::open(archive).unwrap();
     let store = Store::new(Path::new(&root));
-    let mut outcome = store.load(&mut records, &mut file, None);
+    let mut outcome = match archive.to_str().and_then(|name| name.strip_prefix(PULL)) {
+        Some(name) => store
+            .pull(&mut records, &request(name), &mut |_, _, _, _| {})
+            .map(|pulled| pulled.into_iter().map(|image| image.name).collect()),
+        None => store.load(&mut records, &mut std::fs::File::open(archive).unwrap(), None),
+    };
     if std::env::var_os(REMOVE).is_some() {
         outcome = store
             .remove(&mut records, "a:b", false, |_, _| Ok::<_, image::Error>(image::Usage::default()))
@@ -61,7 +68,9 @@ fn assert_whole(root: &Path) {
     }
     let count = |place: &str| std::fs::read_dir(root.join(place)).into_iter().flatten().count();
     assert_eq!(count("layers/sha256"), layers.len());
-    assert_eq!(count("content/blobs/sha256"), images.len());
+    let documents = "SELECT count(DISTINCT id) + count(DISTINCT manifest) FROM images";
+    let documents: usize = records.read().query_row(documents, [], |row| row.get::<_, i64>(0)).unwrap() as usize;
+    assert_eq!(count("content/blobs/sha256"), documents);
     assert_eq!(count("tmp"), 0);
     store.unmount_all().unwrap();
 }
@@ -232,6 +241,82 @@ fn killed_at_every_step() {
     }
 }
 
+/// The same with a pull, whose layers arrive side by side.
+#[test]
+fn pulls_killed_at_every_step() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start();
+    let layers = [many_files(Tar::new(), 300), many_files(Tar::new().file("x", b"x"), 300)];
+    let name = format!("{}/x:latest", server.host);
+    server.image_of(&layers);
+    let source = format!("{PULL}{name}");
+    for failpoint in image::FAILPOINTS.iter().filter(|name| !name.starts_with("sweep-")) {
+        let root = directory.path().join(failpoint);
+        let (killed, said) = run_until(&root, Path::new(&source), Some(failpoint), false);
+        assert!(killed && !said, "{failpoint} was not reached");
+        assert_whole(&root);
+        let (_, said) = run_until(&root, Path::new(&source), None, false);
+        assert!(!said, "it is called by its name here");
+        assert!(Store::new(&root).resolve(open(&root).read(), &name).is_ok(), "{failpoint}");
+        assert_whole(&root);
+        assert_eq!(Store::new(&root).interrupted_downloads(), 0, "{failpoint}");
+    }
+}
+
+/// Not a test of its own: what the next one runs in a mount namespace of its own, on a small disk. It is filled by
+/// somebody else while the load has stopped at a place; the load goes on and says what is wrong, or is through.
+#[test]
+fn filled_disk_inside() {
+    let Some(place) = std::env::var_os(FILLED).map(std::path::PathBuf::from) else { return };
+    let archive = two_layers(&place);
+    let mut refused = 0;
+    for name in image::FAILPOINTS.iter().filter(|name| !name.starts_with("sweep-")) {
+        let (root, filling) = (place.join("disk").join(name), place.join("disk/filling"));
+        let mut child = child_command(&root, &archive).env("KISTE_FAILPOINT", format!("{name}:stop")).spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::UNTRACED).unwrap();
+        let mut file = std::fs::File::create(&filling).unwrap();
+        for size in [1 << 20, 4096, 1] {
+            while file.write_all(&vec![1; size]).is_ok() {}
+        }
+        drop(file);
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut text).unwrap();
+        child.wait().unwrap();
+        let said = text.contains("acknowledged a:b");
+        assert!(said || (text.contains("refused ") && text.contains("free some disk space")), "{name}: {text}");
+        refused += u32::from(!said);
+        // A full disk can be read, and what is there can be removed.
+        assert_eq!(Store::new(&root).resolve(open(&root).read(), "a:b").is_ok(), said, "{name}: {text}");
+        std::fs::remove_file(&filling).unwrap();
+        assert_whole(&root);
+        assert!(run_until(&root, &archive, None, false).1, "{name}: the next one");
+        assert_whole(&root);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+    assert!(refused > 3, "the disk was hardly ever full");
+    std::io::stderr().write_all(b"went through\n").unwrap();
+}
+
+#[test]
+fn a_disk_that_is_filled_at_every_step() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    std::fs::File::create(&image).unwrap().set_len(160 << 20).unwrap();
+    run("mkfs.ext4", &["-q", "-F", "-b", "4096", "-m", "0", image.to_str().unwrap()]);
+    std::fs::create_dir(directory.path().join("disk")).unwrap();
+    let script = "mount -o loop \"$0/image\" \"$0/disk\" && exec \"$1\" --exact filled_disk_inside --nocapture";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .args([directory.path(), &std::env::current_exe().unwrap()])
+        .env(FILLED, directory.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("went through"), "{} {text}", output.status);
+}
+
 fn two_layers(directory: &Path) -> std::path::PathBuf {
     let archive = directory.join("archive.tar");
     let layers = [many_files(Tar::new(), 300), many_files(Tar::new().file("x", b"x"), 300)];
@@ -246,12 +331,13 @@ fn run_until(root: &Path, archive: &Path, failpoint: Option<&str>, removing: boo
     command.envs(removing.then_some((REMOVE, "1")));
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(failpoint.is_some() || text.contains("acknowledged"), "{text}");
+    assert!(failpoint.is_some() || text.contains("acknowledged "), "{text}");
     let killed = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9);
     (killed, text.contains("acknowledged a:b"))
 }
 
 const PLACE: &str = "IMAGE_TEST_PLACE";
+const FILLED: &str = "IMAGE_TEST_FILLED";
 
 /// Not a test of its own: what the next one runs in a mount namespace of its own. What the block device has when a
 /// process dies is all that a power loss would leave: a copy of it is mounted and looked at.

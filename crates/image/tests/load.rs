@@ -285,6 +285,14 @@ fn hostile_paths() {
     refused_layer(Tar::new().pax(&[("path", &[b'x'; 300][..])]).file("x", b""), "overlong name");
     refused_layer(Tar::new().pax(&[("path", "d/".repeat(300).as_bytes())]).file("x", b""), "300 components");
     refused_layer(Tar::new().pax(&[("path", &vec![b'x'; 5000][..])]).file("x", b""), "path of 5000 bytes");
+    let long = vec![b'n'; 64 << 10];
+    refused_layer(Tar::new().pax(&[("path", &long)]).file("x", b""), "path of 65536 bytes");
+    refused_layer(Tar::new().pax(&[("linkpath", &long)]).symlink("x", ""), "overlong");
+    let name = |header: &mut tar::Header| {
+        header.set_entry_type(EntryType::GNULongName);
+        header.set_size(64 << 10);
+    };
+    refused_layer(Tar::new().raw(b"L", name, &long).file("x", b""), "path of 65536 bytes");
     refused_layer(Tar::new().raw(b"x", |h| h.set_size(u64::MAX - 5), b""), "entry of 18446744073709551610 bytes");
     refused_layer(Tar::new().pax(&[("size", b"18446744073709551615")]).file("x", b""), "entry of 18446744073709551615");
     refused_layer(Tar::new().pax(&[("size", b"99999")]).file("x", b"few"), "ends in the middle");

@@ -12,6 +12,7 @@ use common::registry::RealRegistry;
 use common::server::{Answer, Server, ok, status};
 use common::*;
 use image::{Access, Credentials, Digest, Driver, Error, Pull, Push, Pushed};
+use serde_json::{Value, json};
 
 impl Root {
     fn pulled(&mut self, name: &str, access: &Access) {
@@ -272,4 +273,30 @@ fn searching_a_registry_without_an_index() {
     let names: Vec<&str> = found.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, [format!("{}/team/db", registry.host), format!("{}/team/web", registry.host)]);
     assert_eq!(image::search(&nobody(), &format!("{}/team", registry.host), 1).unwrap().len(), 1);
+}
+
+#[test]
+fn what_refers_to_another_image_is_listed() {
+    let registry = RealRegistry::start();
+    let (mut root, nobody) = (Root::new(), nobody());
+    let (subject, layer) = (descriptor(MANIFEST, b"another image"), layers(1).remove(0));
+    let config = configuration(&[Digest::of(&layer)], json!({}));
+    let manifest = oci_manifest(&config, &[gzip(&layer)]);
+    let mut document: Value = serde_json::from_slice(&manifest).unwrap();
+    (document["subject"], document["annotations"]) = (subject, json!({"why": "a test"}));
+    let text = document.to_string();
+    [gzip(&layer), config].iter().for_each(|blob| registry.blob("from", blob));
+    registry.manifest("from", "1", MANIFEST, text.as_bytes());
+    let (name, copy) = (format!("{}/from:1", registry.host), format!("{}/to/it:1", registry.host));
+    root.pulled(&name, &nobody);
+    root.tag(&name, &copy);
+    // Twice: it is listed once.
+    root.push(&copy, &nobody).unwrap();
+    root.push(&copy, &nobody).unwrap();
+    let tag = Digest::of(b"another image").as_str().replace(':', "-");
+    let list = ureq::get(format!("http://{}/v2/to/it/manifests/{tag}", registry.host)).header("accept", INDEX).call();
+    let list: Value = serde_json::from_str(&list.unwrap().body_mut().read_to_string().unwrap()).unwrap();
+    let entry = json!({"mediaType": MANIFEST, "digest": Digest::of(text.as_bytes()).as_str(), "size": text.len(),
+        "artifactType": "application/vnd.oci.image.config.v1+json", "annotations": {"why": "a test"}});
+    assert_eq!(list["manifests"], json!([entry]), "docker-registry 2 keeps no lists itself");
 }

@@ -131,3 +131,17 @@ pub fn clone_tree(dir: impl AsFd, path: &Path, recursive: bool, attributes: &Att
         Err(error) => Err(error),
     }
 }
+
+/// Decides for an overlay to be where it keeps its notes, and that they are only those which its upper directory explains
+/// by itself, whatever the module's defaults are: no moved directories (`redirect_dir`), no files without their data
+/// (`metacopy`). Such notes of a hostile layer would lead elsewhere, so they are not followed either. In a user namespace
+/// (`rootless`) the notes are attributes that its root may write, and both are off without being named.
+pub fn set_overlay_notes(overlay: impl AsFd, rootless: bool) -> io::Result<()> {
+    if rootless {
+        rustix::mount::fsconfig_set_flag(overlay, "userxattr")?;
+    } else {
+        rustix::mount::fsconfig_set_string(overlay.as_fd(), "redirect_dir", "nofollow")?;
+        rustix::mount::fsconfig_set_string(overlay, "metacopy", "off")?;
+    }
+    Ok(())
+}

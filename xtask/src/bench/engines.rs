@@ -36,10 +36,20 @@ impl World {
         Ok(World { kiste, archive, directory })
     }
 
-    /// Kiste first, then every peer that is there and works.
-    pub(super) fn engines(&self) -> Result<Vec<Engine>> {
+    /// Where measurements may put files.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Kiste's root.
+    pub(super) fn store(&self) -> PathBuf {
+        self.directory.join("root")
+    }
+
+    /// Kiste first, then Docker and Podman where they are there and work.
+    pub(super) fn whole_engines(&self) -> Vec<Engine> {
         let state = format!("/run/kiste-bench-{}", std::process::id());
-        let root = self.directory.join("root").display().to_string();
+        let root = self.store().display().to_string();
         let kiste = [self.kiste.display().to_string(), "--root".to_owned(), root, "--state".to_owned(), state];
         let mut engines = vec![Engine::new("kiste", kiste.to_vec(), Kind::Whole)];
         for name in ["docker", "podman"].into_iter().filter(|name| find(name).is_some()) {
@@ -49,6 +59,12 @@ impl World {
                 Err(error) => eprintln!("{name} is left out, it does not answer: {error}"),
             }
         }
+        engines
+    }
+
+    /// Kiste first, then every peer that is there and works, each with the image.
+    pub(super) fn engines(&self) -> Result<Vec<Engine>> {
+        let mut engines = self.whole_engines();
         let archive = self.archive.display().to_string();
         for engine in &engines {
             engine.quiet(&["load", "-i", &archive])?;
@@ -97,6 +113,11 @@ pub(super) struct Engine {
 impl Engine {
     fn new(name: &str, program: Vec<String>, kind: Kind) -> Self {
         Engine { name: name.to_owned(), program, kind }
+    }
+
+    /// One that has images, by the words that all its commands begin with.
+    pub(super) fn whole_of(name: &str, program: Vec<String>) -> Self {
+        Engine::new(name, program, Kind::Whole)
     }
 
     /// Whether it has containers with names, not only processes.

@@ -2,6 +2,7 @@
 //! medians and ratios, as a Markdown table for `docs/performance.md`.
 
 mod engines;
+mod images;
 mod memory;
 mod network;
 mod report;
@@ -42,7 +43,8 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result {
         [what, option] if what == "runtime" && option == "--quick" => return runtime::run(root, true),
         [what] if what == "network" => return network::run(root, false),
         [what, option] if what == "network" && option == "--quick" => return network::run(root, true),
-        _ => return Err("bench: what can be given is `runtime`, `network` and --quick".to_owned()),
+        [what, options @ ..] if what == "images" => return images::run(root, options),
+        _ => return Err("bench: what can be given is `runtime`, `network` or `images`, and --quick".to_owned()),
     };
     if !rustix::process::geteuid().is_root() {
         return Err("the engines are measured as root".to_owned());

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use engine::ImageRow;
 use serde_json::json;
 
-use crate::commands::{Verb, filters};
+use crate::commands::{Verb, filters, images_tree};
 use crate::context::Context;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::format::{Listing, Row, human, shown, times};
 
 #[derive(clap::Args)]
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Only show image IDs
     #[arg(short, long)]
     quiet: bool,
+    /// List all names of an image in one place
+    #[arg(long)]
+    tree: bool,
     #[arg(value_name = "REPOSITORY[:TAG]", hide = true)]
     reference: Option<String>,
 }
@@ -58,11 +61,16 @@ impl Verb for Args {
     const ABOUT: &'static str = "List images";
 
     fn run(self, context: &Context) -> Result<u8> {
+        self.check_tree()?;
         let format = self.template(context);
         let mut filters = filters::collect(self.filters);
         filters.entry("reference".to_owned()).or_default().extend(self.reference);
         filters.retain(|_, values| !values.is_empty());
         let images = context.engine.list_images(self.all, &filters)?;
+        if self.tree {
+            context.print(&images_tree::shown(&images))?;
+            return Ok(0);
+        }
         let digests = self.digests || format.contains(".Digest");
         let rows: Vec<Row> = images.iter().flat_map(|image| rows(image, digests, self.no_trunc)).collect();
         context.print(&shown(LISTING.render(&format, &rows))?)?;
@@ -71,6 +79,20 @@ impl Verb for Args {
 }
 
 impl Args {
+    /// In Docker's words: what does not go together with the tree.
+    fn check_tree(&self) -> Result<()> {
+        let others = [
+            (self.quiet, "quiet"),
+            (self.no_trunc, "no-trunc"),
+            (self.digests, "show-digest"),
+            (self.format.is_some(), "format"),
+        ];
+        match others.iter().find(|(given, _)| self.tree && *given) {
+            Some((_, name)) => Err(Failure::new(format!("--{name} is not yet supported with --tree"))),
+            None => Ok(()),
+        }
+    }
+
     fn template(&self, context: &Context) -> String {
         if self.quiet {
             return "{{.ID}}".to_owned();

@@ -44,6 +44,9 @@ pub(crate) struct ImageArgs {
     /// Format output: 'json', or a Go template
     #[arg(short, long, value_name = "string")]
     format: Option<String>,
+    /// Inspect the image only if it is for this platform ("os[/arch[/variant]]")
+    #[arg(long, value_name = "string")]
+    platform: Option<String>,
     #[arg(required = true, value_name = "IMAGE", hide = true)]
     names: Vec<String>,
 }
@@ -108,7 +111,11 @@ impl Verb for ImageArgs {
     const ABOUT: &'static str = "Display detailed information on one or more images";
 
     fn run(self, context: &Context) -> Result<u8> {
-        inspect(context, &self.names, self.format.as_deref(), &|name| context.engine.inspect_image(name))
+        let platforms: Vec<String> = self.platform.into_iter().collect();
+        inspect(context, &self.names, self.format.as_deref(), &|name| {
+            context.engine.check_image_platform(name, &platforms)?;
+            context.engine.inspect_image(name)
+        })
     }
 }
 

@@ -23,6 +23,7 @@ mod filters;
 mod history;
 mod image_prune;
 mod images;
+mod images_tree;
 mod import;
 mod info;
 mod inspect;

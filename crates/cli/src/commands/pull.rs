@@ -55,8 +55,10 @@ impl Verb for Args {
             access: context.access(),
         };
         let mut progress = Progress::to_output(self.quiet);
-        context.engine.pull(&request, &mut |step| progress.show(&step))?;
-        let name = if self.all_tags { reference.name() } else { reference.or_latest().to_string() };
+        let pulled = context.engine.pull(&request, &mut |step| progress.show(&step))?;
+        // A short name may stand for another one (registries.conf).
+        let meant = Reference::from_str(&pulled.name).unwrap_or(reference);
+        let name = if self.all_tags { meant.name() } else { meant.or_latest().to_string() };
         context.print(&format!("{name}\n")).map(|()| 0)
     }
 }

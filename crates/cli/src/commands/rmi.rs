@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// Do not delete untagged parents
     #[arg(long)]
     no_prune: bool,
+    /// Remove only what is for one of these platforms ("os[/arch[/variant]]")
+    #[arg(long = "platform", value_name = "strings", value_delimiter = ',')]
+    platforms: Vec<String>,
     #[arg(required = true, hide = true, value_name = "IMAGE")]
     images: Vec<String>,
 }
@@ -23,7 +26,11 @@ impl Verb for Args {
     const ABOUT: &'static str = "Remove one or more images";
 
     fn run(self, context: &Context) -> Result<u8> {
-        for_each(&self.images, |name| match context.engine.remove_image(name, self.force, self.no_prune) {
+        let remove = |name: &str| {
+            context.engine.check_image_platform(name, &self.platforms)?;
+            context.engine.remove_image(name, self.force, self.no_prune)
+        };
+        for_each(&self.images, |name| match remove(name) {
             Ok(removed) => context.print(&removed.iter().map(line).collect::<String>()),
             // With --force, what is not there is as good as removed.
             Err(error) if self.force && error.kind == ErrorKind::NotFound => {

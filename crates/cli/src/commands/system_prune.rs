@@ -44,15 +44,17 @@ impl Verb for Args {
             }
         };
         tell("Deleted Containers:", &context.engine.prune_containers(&filters)?)?;
+        tell("Deleted Networks:", &context.engine.prune_networks(&filters)?)?;
         if self.volumes {
             tell("Deleted Volumes:", &context.engine.prune_volumes(&filters)?)?;
         }
+        // Steps whose images somebody else still needs lose nothing but the memory of them. They have neither labels nor
+        // an age of their own: with filters they stay.
+        let steps = if filters.is_empty() { context.engine.prune_steps()? } else { PruneReport::default() };
         let mut of_images = filters;
         if self.all {
             of_images.insert("dangling".to_owned(), vec!["false".to_owned()]);
         }
-        // Steps whose images somebody else still needs lose nothing but the memory of them.
-        let steps = context.engine.prune_steps()?;
         let images = context.engine.prune_images(&of_images)?;
         let total = human::size(reclaimed + steps.reclaimed + images.reclaimed);
         context.print(&format!("{}Total reclaimed space: {total}\n", image_prune::shown(&images)))?;

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use linux::mount::{Attributes, attr, clone_tree, set_attributes};
-use linux::namespace::{Kinds, unshare};
+use linux::mount::{Attributes, attr, clone_tree, set_attributes, set_overlay_notes};
+use linux::namespace::{Kinds, is_rootless, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -80,6 +80,7 @@ const PRIVATE: u64 = 1 << 18;
 
 fn overlay(plan: &Plan) -> rustix::io::Result<OwnedFd> {
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    set_overlay_notes(&fs, is_rootless()).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?;
     // By descriptor, since a parameter of fsconfig(2) holds 255 bytes at most.
     let open = |path: &Path| openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let mut opened = Vec::with_capacity(plan.lower.len() + 2);

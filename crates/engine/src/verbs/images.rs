@@ -108,6 +108,17 @@ impl Engine {
         self.read(|connection| Ok(store.inspect(connection, name)?))
     }
 
+    /// An error if there is no such image, or if it is for none of the platforms (none at all: any will do).
+    pub fn check_image_platform(&self, name: &str, platforms: &[String]) -> Result<()> {
+        let image = self.find_image(name)?;
+        let wrong: Vec<image::Error> =
+            platforms.iter().filter_map(|one| image.check_platform(name, Some(one)).err()).collect();
+        if wrong.len() < platforms.len() || wrong.is_empty() {
+            return Ok(());
+        }
+        wrong.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+    }
+
     /// Gives an image one more name.
     pub fn tag(&self, name: &str, reference: &str) -> Result<()> {
         let store = self.images();

@@ -51,7 +51,7 @@ pub use list::{ContainerRow, ListRequest};
 pub use logs::{LogEntry, LogTail, LogsRequest, Next, Stream};
 pub use networks::NetworkRow;
 pub use prune::ImagePruneReport;
-pub use registries::{Credentials, PullRequest, PushRequest, Pushed, SearchResult};
+pub use registries::{Credentials, PullRequest, Pulled, PushRequest, Pushed, SearchResult};
 pub use remove::{PruneReport, RemoveOptions};
 pub(crate) use start::spawn_monitor;
 pub use start::{Attach, StartOptions};

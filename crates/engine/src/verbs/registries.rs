@@ -11,17 +11,19 @@ pub use image::Found as SearchResult;
 pub use image::Pull as PullRequest;
 /// What to push.
 pub use image::Push as PushRequest;
-pub use image::{Credentials, Pushed};
+pub use image::{Credentials, Pulled, Pushed};
 
 impl Engine {
-    /// Pulls from a registry; the id (with `all_tags` that of the last tag).
-    pub fn pull(&self, request: &PullRequest, progress: &mut dyn FnMut(PullProgress)) -> Result<String> {
+    /// Pulls from a registry; the image (with `all_tags` that of the last tag).
+    pub fn pull(&self, request: &PullRequest, progress: &mut dyn FnMut(PullProgress)) -> Result<Pulled> {
         let store = self.images();
         let mut tell = teller(progress);
         let pulled = self.with_records(|records| Ok(store.pull(records, request, &mut tell)?))?;
         pulled.iter().try_for_each(|image| self.image_event("pull", &image.name, &image.name))?;
-        let last = pulled.into_iter().next_back().map(|image| image.id);
-        last.ok_or_else(|| Error::not_found(format!("{}: the repository has no tags", request.reference)))
+        pulled
+            .into_iter()
+            .next_back()
+            .ok_or_else(|| Error::not_found(format!("{}: the repository has no tags", request.reference)))
     }
 
     /// Pushes to a registry; what went there.

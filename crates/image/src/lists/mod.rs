@@ -120,7 +120,7 @@ impl Lists {
             }
         }
         let text = document::list(&entries);
-        target.put_manifest(list.tag().unwrap_or("latest"), document::media_type(&entries), text.as_bytes())?;
+        target.publish(list.tag().unwrap_or("latest"), document::media_type(&entries), text.as_bytes())?;
         if purge {
             self.place.remove(&list)?;
         }
@@ -184,7 +184,7 @@ fn adopt(target: &Registry, from: &Reference, entry: &Entry, list: &Reference) -
             }
         }
     }
-    target.put_manifest(digest.as_str(), entry.media_type(), &bytes)?;
+    target.publish(digest.as_str(), entry.media_type(), &bytes)?;
     Ok((format!("{}@{digest}", list.familiar_name()), digest.to_string()))
 }
 

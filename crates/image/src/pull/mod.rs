@@ -56,23 +56,44 @@ impl Store {
         request: &Pull,
         progress: &mut Progress<'_>,
     ) -> Result<Vec<Pulled>> {
-        let reference: Reference = request.reference.parse()?;
         let platform = request.platform.as_deref().map(str::parse::<Platform>).transpose()?;
         let settings = Arc::new(Settings::read(&request.access)?);
+        let candidates = settings.conf.candidates(&request.reference)?;
+        let mut failures = Vec::new();
+        for reference in &candidates {
+            match self.pull_as(records, (&settings, reference), request.all_tags, platform.as_ref(), progress) {
+                Err(Error::Refused(why) | Error::Registry(why)) if candidates.len() > 1 => {
+                    failures.push(why);
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(Error::Refused(failures.join("; ")))
+    }
+
+    /// Pulls what one complete name means.
+    fn pull_as(
+        &self,
+        records: &mut records::Records,
+        (settings, reference): (&Arc<Settings>, &Reference),
+        all_tags: bool,
+        platform: Option<&Platform>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<Pulled>> {
         let policy = settings.policy.as_deref();
         let mut pull = |reference: &Reference, remote: &Remote| {
-            self.pull_one(records, (remote, policy), reference, platform.as_ref(), progress)
+            self.pull_one(records, (remote, policy), reference, platform, progress)
         };
-        if !request.all_tags {
-            let reference = reference.or_latest();
-            let pulled = vec![pull(&reference, &Remote::new(&settings, &reference)?)?];
+        if !all_tags {
+            let reference = reference.clone().or_latest();
+            let pulled = vec![pull(&reference, &Remote::new(settings, &reference)?)?];
             say_status(&reference, &pulled, progress);
             return Ok(pulled);
         }
         if reference.tag().is_some() || reference.digest().is_some() {
             return Err(Error::Invalid("tag can't be used with --all-tags/-a".into()));
         }
-        let remote = Remote::new(&settings, &reference)?;
+        let remote = Remote::new(settings, reference)?;
         let tags = remote.choose(Registry::tags)?;
         let each = tags.iter().map(|tag| {
             let reference =
@@ -80,7 +101,7 @@ impl Store {
             pull(&reference, &remote)
         });
         let pulled = each.collect::<Result<Vec<_>>>()?;
-        say_status(&reference, &pulled, progress);
+        say_status(reference, &pulled, progress);
         Ok(pulled)
     }
 

@@ -139,7 +139,7 @@ impl Store {
         let seen: Vec<Seen> = sent.iter().map(|sent| sent.seen.clone()).collect();
         let manifest = manifest::over(original.as_ref(), (&config_digest, config.len()), &seen);
         let tag = name.tag().unwrap_or("latest").to_owned();
-        target.put_manifest(&tag, &manifest.media_type, &manifest.bytes)?;
+        target.publish(&tag, &manifest.media_type, &manifest.bytes)?;
         let digest = Digest::of(&manifest.bytes);
         say_compressed(&sent, progress);
         if same {

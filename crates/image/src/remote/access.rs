@@ -7,6 +7,7 @@ use super::certs::Trust;
 use super::conf::Conf;
 use super::credentials::{Credentials, Keyring, Knower};
 use super::dns::is_loopback;
+use crate::Reference;
 use crate::error::Result;
 
 /// Who asks.
@@ -62,6 +63,13 @@ impl Settings {
             knower: access.knower.clone(),
             certs: [own].into_iter().chain(places.map(PathBuf::from)).collect(),
         })
+    }
+
+    /// What a name may mean, by the settings of the machine and the user: besides what it means to Docker.
+    pub(crate) fn other_meanings(name: &str) -> Vec<Reference> {
+        // Settings that are damaged are found by whoever pulls.
+        let conf = registries_conf().and_then(|path| Conf::read(&path).ok());
+        conf.and_then(|conf| conf.candidates(name).ok()).unwrap_or_default()
     }
 
     /// The same for registries besides the one that the request is about: what was given for that one is not theirs.

@@ -1,10 +1,12 @@
 //! `registries.conf` (containers-registries.conf(5), version 2): which names lead where. Mirrors, other locations,
-//! registries without TLS, blocked ones, for any prefix of names. Short names are Docker's: they mean Docker Hub.
+//! registries without TLS, blocked ones, for any prefix of names. What short names mean stands in `short_names`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::short_names::{Mode, ShortNames};
 use crate::Reference;
 use crate::error::{Error, Result, Step};
 
@@ -12,6 +14,7 @@ use crate::error::{Error, Result, Step};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conf {
     rules: Vec<Rule>,
+    names: ShortNames,
 }
 
 /// One `[[registry]]`.
@@ -39,6 +42,9 @@ struct Mirror {
 #[serde(rename_all = "kebab-case", default)]
 struct FileContent {
     registry: Vec<Rule>,
+    unqualified_search_registries: Option<Vec<String>>,
+    short_name_mode: Option<Mode>,
+    aliases: BTreeMap<String, String>,
     /// Version 1, which nobody should meet any more.
     registries: Option<toml::Table>,
 }
@@ -78,7 +84,6 @@ impl Conf {
     }
 
     /// One file alone.
-    #[cfg(test)]
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut conf = Conf::default();
         conf.add(text).map(|()| conf)
@@ -96,7 +101,14 @@ impl Conf {
             self.rules.retain(|known| known.prefix != rule.prefix);
             self.rules.push(rule);
         }
-        Ok(())
+        self.names.search = file.unqualified_search_registries.unwrap_or(std::mem::take(&mut self.names.search));
+        self.names.mode = file.short_name_mode.unwrap_or(self.names.mode);
+        self.names.add_aliases(file.aliases)
+    }
+
+    /// What a name may mean, best first: never empty.
+    pub(crate) fn candidates(&self, name: &str) -> Result<Vec<Reference>> {
+        self.names.candidates(name)
     }
 
     /// Where to look for an image, best place first; an error where it is blocked.

@@ -15,8 +15,10 @@ mod http;
 mod login;
 mod pace;
 mod proxy;
+mod referrers;
 mod refusal;
 mod registry;
+mod short_names;
 mod upload;
 mod url;
 
@@ -32,16 +34,14 @@ pub(crate) use http::pause;
 pub(crate) use registry::{Fetched, Registry, Right};
 pub(crate) use upload::Source;
 
-/// What a `WWW-Authenticate` means: for tests with hostile ones.
-#[cfg(test)]
+/// Whether a `WWW-Authenticate` means something: for fuzzers.
 pub(crate) fn challenged(text: &str) -> bool {
     let value = ureq::http::HeaderValue::from_str(text).ok();
     let headers = value.map(|value| ureq::http::HeaderMap::from_iter([(ureq::http::header::WWW_AUTHENTICATE, value)]));
     headers.is_some_and(|headers| challenge::Challenge::of(&headers).is_some())
 }
 
-/// What a `registries.conf` means: for tests with hostile ones.
-#[cfg(test)]
+/// What a `registries.conf` means: for fuzzers.
 pub(crate) fn configured(text: &str) -> Option<conf::Conf> {
     conf::Conf::parse(text).ok()
 }

@@ -1,4 +1,4 @@
-//! Reading from one repository of one registry: manifests, blobs, tags, referrers.
+//! Reading from one repository of one registry: manifests, blobs, tags.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -15,11 +15,10 @@ use super::http::{Client, Headers, Payload, read_bounded, stream};
 use super::refusal::{Tried, refusal};
 use super::url;
 use crate::error::{Error, Result};
-use crate::manifest::Descriptor;
 use crate::{Digest, limits, manifest};
 
 /// Pages of a list.
-const PAGES: usize = 1_000;
+pub(super) const PAGES: usize = 1_000;
 /// Entries asked for in one page.
 const PAGE: &str = "1000";
 /// Bytes of one page.
@@ -207,28 +206,6 @@ impl Registry {
         Err(Error::untrusted(format!("the registry's {what} does not end")))
     }
 
-    /// What refers to a manifest (OCI distribution specification 1.1, *Listing Referrers*), by the tag that stands in for
-    /// the list where the registry keeps none.
-    pub(crate) fn referrers(&self, digest: &Digest, kind: &str) -> Result<Vec<Descriptor>> {
-        let place = url::with_query(&format!("referrers/{digest}"), &[("artifactType", kind)]);
-        let accept = [(header::ACCEPT, manifest::ACCEPTED[0])];
-        let response = self.get(&place, &accept)?;
-        let bytes = match response.status() {
-            StatusCode::OK => read_bounded(response, limits::MANIFEST, "list of referrers")?,
-            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED => {
-                match self.find_manifest(&digest.as_str().replace(':', "-"))? {
-                    Some(found) => found.bytes,
-                    None => return Ok(Vec::new()),
-                }
-            }
-            _ => return Err(refusal(response, &Tried::Pull(&self.shown))),
-        };
-        let manifest::Document::Index(index) = manifest::parse(&bytes, "list of referrers")? else {
-            return Err(Error::untrusted("the registry's list of referrers is no index"));
-        };
-        Ok(index.manifests.into_iter().filter(|one| one.artifact_type.as_deref() == Some(kind)).collect())
-    }
-
     /// A manifest that need not be there.
     pub(crate) fn find_manifest(&self, name: &str) -> Result<Option<Fetched>> {
         let accept = manifest::ACCEPTED.join(", ");
@@ -240,7 +217,7 @@ impl Registry {
     }
 
     /// A GET below the repository.
-    fn get(&self, path: &str, headers: &Headers<'_>) -> Result<Response<Body>> {
+    pub(super) fn get(&self, path: &str, headers: &Headers<'_>) -> Result<Response<Body>> {
         self.request(&Method::GET, path, headers)
     }
 
@@ -341,7 +318,7 @@ fn skipped(headers: &HeaderMap, offset: u64) -> Result<u64> {
 }
 
 /// The query of the page that `Link: <…?QUERY>; rel="next"` names.
-fn next_page(link: &str) -> Option<String> {
+pub(super) fn next_page(link: &str) -> Option<String> {
     let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     rest.contains("next").then_some(())?;
     let (_, query) = target.split_once('?')?;

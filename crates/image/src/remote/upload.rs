@@ -215,7 +215,7 @@ impl Registry {
     }
 
     /// Uploads a manifest or an index under a tag or its digest; whether the registry keeps lists of referrers itself.
-    pub(crate) fn put_manifest(&self, name: &str, media_type: &str, bytes: &[u8]) -> Result<bool> {
+    pub(super) fn put_manifest(&self, name: &str, media_type: &str, bytes: &[u8]) -> Result<bool> {
         let place = url::parse(&format!("{}/v2/{}/manifests/{name}", self.base, self.endpoint.path))?;
         let headers = [(header::CONTENT_TYPE, media_type)];
         let response = self.write(&Method::PUT, &place, &headers, None, Payload::Bytes(bytes))?;

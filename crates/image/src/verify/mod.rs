@@ -51,3 +51,8 @@ pub(crate) fn check(
     }
     Ok(())
 }
+
+/// Whether this is a policy: for fuzzers.
+pub(crate) fn is_policy(text: &[u8]) -> bool {
+    Policy::parse(text).is_ok()
+}

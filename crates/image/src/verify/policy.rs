@@ -46,7 +46,7 @@ impl Policy {
         Policy::parse(&text).map_err(|why| Error::Invalid(format!("{}: {why}", path.display())))
     }
 
-    fn parse(text: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
         let value: Value = serde_json::from_slice(text).map_err(|cause| cause.to_string())?;
         let file = object(&value, "the policy", &["default", "transports"])?;
         let default = requirements(file.get("default").ok_or("default policy is missing")?)?;

@@ -76,6 +76,16 @@ impl Server {
         (config, manifest, packed)
     }
 
+    /// An image of these layers under `x:latest`.
+    pub(crate) fn image_of(&self, layers: &[Vec<u8>]) {
+        let packed: Vec<Vec<u8>> = layers.iter().map(|layer| gzip(layer)).collect();
+        let config = configuration(&layers.iter().map(|layer| Digest::of(layer)).collect::<Vec<_>>(), json!({}));
+        self.answer("/v2/x/manifests/latest", vec![ok(&oci_manifest(&config, &packed))]);
+        for blob in packed.iter().chain([&config]) {
+            self.answer(&format!("/v2/x/blobs/{}", Digest::of(blob)), vec![ok(blob)]);
+        }
+    }
+
     pub(crate) fn requests(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }

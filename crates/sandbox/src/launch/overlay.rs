@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use linux::mount::{Attributes, attr, clone_tree};
+use linux::mount::{Attributes, attr, clone_tree, set_overlay_notes};
 use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -56,7 +56,7 @@ pub(super) fn read_only(
     let make = |stage: Option<&Stage>| {
         let layers = lower.iter().map(|layer| open_layer(layer, map)).collect::<Result<Vec<_>, _>>()?;
         stage.map_or(Ok(()), |stage| layers.iter().try_for_each(|tree| stage.hold(tree)))?;
-        let fs = over_layers(&layers, lower)?;
+        let fs = over_layers(&layers, lower, linux::namespace::is_rootless())?;
         create_as(&fs, map)?;
         let attributes = MountAttrFlags::from_bits_retain((options.set | attr::RDONLY) as u32);
         let tree = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).step(|| "mount overlay".into())?;
@@ -89,9 +89,10 @@ pub(super) fn layers(kind: &str, options: &Options) -> Option<Vec<PathBuf>> {
 }
 
 /// An overlay to be, with its layers.
-fn over_layers(layers: &[OwnedFd], paths: &[PathBuf]) -> Result<OwnedFd, Error> {
+fn over_layers(layers: &[OwnedFd], paths: &[PathBuf], rootless: bool) -> Result<OwnedFd, Error> {
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).step(|| "open overlay file system".into())?;
     fsconfig_set_string(&fs, "source", "overlay").step(|| "overlay: set source".into())?;
+    set_overlay_notes(&fs, rootless).step(|| "overlay: decide about its notes".into())?;
     for (layer, path) in layers.iter().zip(paths) {
         set_directory(&fs, "lowerdir+", layer).step(|| format!("overlay: add layer {}", path.display()))?;
     }
@@ -111,12 +112,9 @@ fn make(
     if let Some(stage) = stage {
         layers.iter().chain([&tree]).try_for_each(|tree| stage.hold(tree))?;
     }
-    let fs = over_layers(&layers, lower)?;
+    let fs = over_layers(&layers, lower, writable.rootless)?;
     set_directory(&fs, "upperdir", &upper).step(|| "overlay: set upper directory".into())?;
     set_directory(&fs, "workdir", &work).step(|| "overlay: set work directory".into())?;
-    if writable.rootless {
-        fsconfig_set_flag(&fs, "userxattr").step(|| "overlay: set userxattr".into())?;
-    }
     if writable.volatile {
         fsconfig_set_flag(&fs, "volatile").step(|| "overlay: set volatile".into())?;
     }
