@@ -305,12 +305,18 @@ fn a_disk_that_is_filled_at_every_step() {
     let image = directory.path().join("image");
     std::fs::File::create(&image).unwrap().set_len(160 << 20).unwrap();
     run("mkfs.ext4", &["-q", "-F", "-b", "4096", "-m", "0", image.to_str().unwrap()]);
-    std::fs::create_dir(directory.path().join("disk")).unwrap();
-    let script = "mount -o loop \"$0/image\" \"$0/disk\" && exec \"$1\" --exact filled_disk_inside --nocapture";
+    on_the_disk("loop", "filled_disk_inside", (FILLED, directory.path()));
+}
+
+/// Runs another test of this program in a mount namespace of its own, in which the image in `directory` is mounted on
+/// `disk`; the variable tells it where that is.
+fn on_the_disk(options: &str, test: &str, (variable, directory): (&str, &Path)) {
+    std::fs::create_dir(directory.join("disk")).unwrap();
+    let script = format!("mount -o {options} \"$0/image\" \"$0/disk\" && exec \"$1\" --exact {test} --nocapture");
     let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", script])
-        .args([directory.path(), &std::env::current_exe().unwrap()])
-        .env(FILLED, directory.path())
+        .args(["--mount", "sh", "-c", &script])
+        .args([directory, &std::env::current_exe().unwrap()])
+        .env(variable, directory)
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
@@ -375,17 +381,7 @@ fn power_loss() {
     let image = directory.path().join("image");
     std::fs::File::create(&image).unwrap().set_len(192 << 20).unwrap();
     run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]);
-    std::fs::create_dir(directory.path().join("disk")).unwrap();
     std::fs::create_dir(directory.path().join("copy")).unwrap();
     // Nothing is written by itself: only what somebody waited for is on the device.
-    let script =
-        "mount -o loop,commit=600 \"$0/image\" \"$0/disk\" && exec \"$1\" --exact power_loss_inside --nocapture";
-    let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", script])
-        .args([directory.path(), &std::env::current_exe().unwrap()])
-        .env(PLACE, directory.path())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("went through"), "{} {text}", output.status);
+    on_the_disk("loop,commit=600", "power_loss_inside", (PLACE, directory.path()));
 }
