@@ -168,7 +168,7 @@ impl Stage<'_, '_> {
         };
         let pulled = self.engine.pull(&request, &mut tell);
         let unresolved = |error| Error::new(format!("{name}: failed to resolve source metadata for {name}: {error}"));
-        let found = self.engine.find_image(&pulled.map_err(unresolved)?).map_err(failed)?;
+        let found = self.engine.find_image(&pulled.map_err(unresolved)?.id).map_err(failed)?;
         if !fits(&found) {
             let has = found.config.architecture();
             return Err(Error::new(format!("image {name} is for linux/{has}, not for {}", platform.shown())));
