@@ -19,6 +19,7 @@ pub struct Api<'e> {
     env: &'e Env,
     server: Child,
     socket: PathBuf,
+    limited: bool,
 }
 
 /// An answer.
@@ -58,11 +59,17 @@ impl<'e> Api<'e> {
 
     /// The same with more flags.
     pub fn start_with(env: &'e Env, flags: &[&str]) -> Self {
-        let socket = env.path("docker.sock");
-        let mut command = env.command(&["serve", "-H", &format!("unix://{}", socket.display())]);
+        Api::start_at(env, "docker.sock", "", flags)
+    }
+
+    /// A server beside others, whose socket has a name of its own and with `,confined` and the like limits: there
+    /// containers get no parent cgroup, which they may not choose.
+    pub fn start_at(env: &'e Env, name: &str, limits: &str, flags: &[&str]) -> Self {
+        let socket = env.path(name);
+        let mut command = env.command(&["serve", "-H", &format!("unix://{}{limits}", socket.display())]);
         command.args(flags).stdin(Stdio::null()).stdout(Stdio::null());
         let server = command.spawn().expect("the server starts");
-        let api = Api { env, server, socket };
+        let api = Api { env, server, socket, limited: !limits.is_empty() };
         wait_until("the server listens", Duration::from_secs(20), || api.connect_if_possible());
         api
     }
@@ -99,7 +106,10 @@ impl<'e> Api<'e> {
     /// The docker command against this server; containers get the world's parent cgroup.
     pub fn docker_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(fixtures::client("usr/bin/docker"));
-        command.args(self.env.arguments(arguments));
+        match self.limited {
+            true => command.args(arguments),
+            false => command.args(self.env.arguments(arguments)),
+        };
         self.point(&mut command);
         command
     }

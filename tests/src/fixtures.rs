@@ -37,6 +37,12 @@ pub fn debian() -> PathBuf {
     archive.expect("the Debian image is missing: run `cargo xtask images`")
 }
 
+/// PostgreSQL of Debian, a `docker save` archive with the name `postgres:test`. Needs `cargo xtask images`.
+pub fn postgres() -> PathBuf {
+    let archive = directory().map(|directory| directory.join("postgres.tar")).filter(|file| file.is_file());
+    archive.expect("the PostgreSQL image is missing: run `cargo xtask images`")
+}
+
 /// `KISTE_TEST_IMAGES`, else `target/test-images`.
 fn directory() -> Option<PathBuf> {
     if let Some(directory) = std::env::var_os("KISTE_TEST_IMAGES") {

@@ -1,6 +1,6 @@
 //! The images that tests run on, below `target/test-images`: busybox as `docker save` and as OCI archive, and a real
-//! Debian. Beside them, below `target/test-clients`, the Docker clients. Each is made once; deleting the directory makes
-//! them again.
+//! Debian without and with PostgreSQL. Beside them, below `target/test-clients`, the Docker clients. Each is made once;
+//! deleting the directory makes them again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ pub(crate) fn prepare(root: &Path) -> Result<PathBuf> {
     at("create", &directory, fs::create_dir_all(&directory))?;
     publish(&directory.join("busybox.tar"), || Ok(archive::busybox().docker()))?;
     publish(&directory.join("busybox-oci.tar"), || Ok(archive::busybox().oci()))?;
-    publish(&directory.join("debian.tar"), || debian(&directory))?;
+    publish(&directory.join("debian.tar"), || debian("debian:test", "", &directory))?;
+    publish(&directory.join("postgres.tar"), || debian("postgres:test", "postgresql", &directory))?;
     clients(&root.join("target/test-clients"))?;
     erofs_utils(&root.join("target/erofs-utils"))?;
     Ok(directory)
@@ -50,13 +51,14 @@ fn publish(file: &Path, content: impl FnOnce() -> Result<Vec<u8>>) -> Result {
     at("publish", file, fs::rename(&new, file))
 }
 
-fn debian(directory: &Path) -> Result<Vec<u8>> {
+/// A Debian with more packages, as an image.
+fn debian(name: &str, packages: &str, directory: &Path) -> Result<Vec<u8>> {
     let tar = directory.join("debian-root.tar");
-    bootstrap("minbase", "", &tar)?;
+    bootstrap("minbase", packages, &tar)?;
     let layer = at("read", &tar, fs::read(&tar))?;
     at("remove", &tar, fs::remove_file(&tar))?;
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let image = Image::new("debian:test", vec![layer], json!({"Cmd": ["bash"], "Env": [path]}));
+    let image = Image::new(name, vec![layer], json!({"Cmd": ["bash"], "Env": [path]}));
     Ok(image.docker())
 }
 

@@ -26,6 +26,8 @@ pub(crate) const TESTS: &[Package] = &[
     ("dbus", "dbus-daemon"),
     ("python3-dbus", "/usr/lib/python3/dist-packages/dbus"),
     ("python3-gi", "/usr/lib/python3/dist-packages/gi"),
+    ("openssl", "openssl"),
+    ("systemd", "systemd-socket-activate"),
 ];
 
 /// For the virtual machine.

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use engine::{Engine, Paths};
+use engine::{Bounds, Engine, Paths};
 
 use crate::failure::{Failure, Result};
 
@@ -16,14 +16,15 @@ pub(crate) struct Engines(Arc<Shared>);
 
 struct Shared {
     paths: Paths,
+    bounds: Bounds,
     idle: Mutex<Vec<Engine>>,
     log: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Engines {
-    /// Opens nothing yet. `log` gets what the engine found and repaired.
-    pub(crate) fn new(paths: Paths, log: Box<dyn Fn(&str) + Send + Sync>) -> Self {
-        Engines(Arc::new(Shared { paths, idle: Mutex::default(), log }))
+    /// Opens nothing yet. `bounds` is what they let their callers reach; `log` gets what they found and repaired.
+    pub(crate) fn new(paths: Paths, bounds: Bounds, log: Box<dyn Fn(&str) + Send + Sync>) -> Self {
+        Engines(Arc::new(Shared { paths, bounds, idle: Mutex::default(), log }))
     }
 
     /// Runs a verb on a thread that may block.
@@ -48,7 +49,7 @@ impl Engines {
 
     fn take(&self) -> Engine {
         let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.pop().unwrap_or_else(|| Engine::new(self.0.paths.clone()))
+        idle.pop().unwrap_or_else(|| Engine::bounded(self.0.paths.clone(), self.0.bounds.clone()))
     }
 
     fn give_back(&self, engine: Engine) {

@@ -18,6 +18,7 @@ use crate::descriptor::{Descriptor, Watched, hung_up, taken};
 use crate::lenient::Begun;
 use crate::reply::{Body, Reply, status};
 use crate::request::Request;
+use crate::transport::Connection;
 use crate::version::Version;
 
 /// Bytes moved at a time.
@@ -78,7 +79,12 @@ pub(crate) async fn connection(upgraded: Upgraded) -> io::Result<(UnixStream, Ve
     let (stream, mut early) = parts.io.into_inner().into_parts();
     // What the library has read comes before what it has not.
     early.splice(0..0, parts.read_buf);
-    taken(&stream, HEAD_TAKEN_WITHIN).await?;
+    // What is read over the network is read by the packet.
+    let local = matches!(stream, Connection::Unix(_));
+    let stream = stream.into_unix()?;
+    if local {
+        taken(&stream, HEAD_TAKEN_WITHIN).await?;
+    }
     Ok((stream, early))
 }
 

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
+
+use crate::transport::Connection;
 
 /// Longest first line that is looked at; the library judges longer ones.
 const LONGEST: usize = 64 << 10;
@@ -14,19 +15,19 @@ const LONGEST: usize = 64 << 10;
 /// A connection whose first bytes have been read already.
 pub(crate) struct Begun {
     first: Vec<u8>,
-    stream: UnixStream,
+    stream: Connection,
 }
 
 impl Begun {
     /// Reads the first line.
-    pub(crate) async fn read(mut stream: UnixStream) -> io::Result<Self> {
+    pub(crate) async fn read(mut stream: Connection) -> io::Result<Self> {
         let mut first = Vec::with_capacity(512);
         while !first.contains(&b'\n') && first.len() < LONGEST && stream.read_buf(&mut first).await? > 0 {}
         Ok(Begun { first: accepted(first), stream })
     }
 
     /// The connection, and what of its beginning has not been read.
-    pub(crate) fn into_parts(self) -> (UnixStream, Vec<u8>) {
+    pub(crate) fn into_parts(self) -> (Connection, Vec<u8>) {
         (self.stream, self.first)
     }
 }

@@ -15,6 +15,7 @@ mod images;
 mod lenient;
 mod networks;
 mod pending;
+mod policy;
 mod registry;
 mod reply;
 mod request;
@@ -24,17 +25,21 @@ mod socket;
 mod stream;
 mod swarm;
 mod system;
+mod tls;
+mod transport;
 mod version;
 mod volumes;
 
-use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Paths;
 use hyper::header::HeaderValue;
 
-pub use socket::{Access, bind, inherited};
+pub use engine::Bounds;
+pub use policy::Policy;
+pub use socket::{Access, Listener};
+pub use tls::TlsFiles;
 
 use crate::engines::Engines;
 use crate::pending::Pending;
@@ -46,10 +51,11 @@ const STACK: usize = 1 << 20;
 /// How long a thread waits for more to do.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// What all connections of a server share.
+/// What all connections of a socket share. Clients that wait for a container are all sockets'.
 pub(crate) struct Served {
     pub(crate) engines: Engines,
-    pub(crate) pending: Pending,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) policy: Policy,
     pub(crate) server: HeaderValue,
     /// Builds of the classic builder.
     pub(crate) cancels: building::Cancels,
@@ -58,7 +64,7 @@ pub(crate) struct Served {
 /// Serves these sockets until the process ends. `log` gets one line for each thing that somebody should know.
 pub fn serve(
     paths: Paths,
-    listeners: Vec<UnixListener>,
+    listeners: Vec<Listener>,
     log: impl Fn(&str) + Send + Sync + 'static,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -68,16 +74,22 @@ pub fn serve(
         .thread_keep_alive(IDLE)
         .build()?;
     let version = concat!("Kiste/", env!("CARGO_PKG_VERSION"), " (linux)");
-    let served = Arc::new(Served {
-        engines: Engines::new(paths, Box::new(log)),
-        pending: Pending::default(),
-        server: HeaderValue::from_static(version),
-        cancels: building::Cancels::default(),
-    });
+    let (log, pending) = (Arc::new(log), Arc::new(Pending::default()));
+    let served = |policy: &Policy| {
+        let log = log.clone();
+        Arc::new(Served {
+            engines: Engines::new(paths.clone(), policy.bounds.clone(), Box::new(move |line: &str| log(line))),
+            pending: pending.clone(),
+            policy: policy.clone(),
+            server: HeaderValue::from_static(version),
+            cancels: building::Cancels::default(),
+        })
+    };
     runtime.block_on(async {
         let mut accepting = tokio::task::JoinSet::new();
         for listener in listeners {
-            accepting.spawn(socket::accept(socket::to_runtime(listener)?, served.clone()));
+            let served = served(&listener.policy);
+            accepting.spawn(socket::accept(listener, served));
         }
         while let Some(ended) = accepting.join_next().await {
             ended.map_err(std::io::Error::other)??;

@@ -17,6 +17,7 @@ pub(crate) async fn route(mut request: Request, served: &Arc<Served>) -> Result<
     let path = std::mem::take(&mut request.path);
     let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(&path).split('/').collect();
     let method = request.method.clone();
+    served.policy.check(&method, &segments)?;
     match (&method, segments.as_slice()) {
         (&Method::GET | &Method::HEAD, ["_ping"]) => system::ping(),
         (&Method::GET, ["version"]) => system::version(served).await,

@@ -5,16 +5,17 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Method;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue, SERVER};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::UnixStream;
 
 use crate::failure::Failure;
 use crate::lenient::Begun;
 use crate::reply::{self, Reply};
 use crate::request::Request;
+use crate::transport::Connection;
 use crate::{Served, router, version};
 
 /// Longest head of a request.
@@ -22,12 +23,13 @@ const LARGEST_HEAD: usize = 64 << 10;
 /// How long a client may take to send the head of a request, once it has begun.
 const HEAD_WITHIN: Duration = Duration::from_secs(300);
 
-/// Serves one connection until it ends.
-pub(crate) async fn connection(stream: UnixStream, served: Arc<Served>) {
+/// Serves one connection until it ends. `peer` says who the client is.
+pub(crate) async fn connection(stream: Connection, peer: String, served: Arc<Served>) {
+    let peer: Arc<str> = peer.into();
     let Ok(Ok(begun)) = tokio::time::timeout(HEAD_WITHIN, Begun::read(stream)).await else { return };
     let service = service_fn(move |request| {
-        let served = served.clone();
-        async move { Ok::<Reply, Infallible>(answer(request, served).await) }
+        let (served, peer) = (served.clone(), peer.clone());
+        async move { Ok::<Reply, Infallible>(noted(request, served, &peer).await) }
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -38,6 +40,17 @@ pub(crate) async fn connection(stream: UnixStream, served: Arc<Served>) {
         .with_upgrades();
     // A client that goes in the middle of something is nobody's fault.
     drop(serving.await);
+}
+
+/// Answers one request; what may change something is noted with who asked for it.
+async fn noted(raw: hyper::Request<Incoming>, served: Arc<Served>, peer: &str) -> Reply {
+    if matches!(*raw.method(), Method::GET | Method::HEAD) {
+        return answer(raw, served).await;
+    }
+    let what = format!("{} {}", raw.method(), raw.uri().path());
+    let reply = answer(raw, served.clone()).await;
+    served.engines.log(&format!("{what} by {peer}: {}", reply.status().as_u16()));
+    reply
 }
 
 /// Answers one request.

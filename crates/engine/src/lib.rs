@@ -3,7 +3,9 @@
 
 #![recursion_limit = "256"] // Docker's documents are long `json!` literals.
 
+mod bounds;
 pub mod clock;
+mod confinement;
 mod copy_up;
 pub mod detach;
 mod disk;
@@ -52,9 +54,9 @@ pub use image::{Change, ChangeKind};
 pub use linux::socket::unread;
 pub use sandbox::rootless;
 
-pub use files::unpack::unpack_archive;
-
+pub use bounds::Bounds;
 pub use error::{Context, Error, ErrorKind, Result, plain};
+pub use files::unpack::unpack_archive;
 pub use session::Session;
 pub use verbs::*;
 
@@ -110,12 +112,23 @@ pub struct Engine {
     paths: Paths,
     records: Mutex<Option<Records>>,
     notices: Mutex<Vec<String>>,
+    bounds: Bounds,
 }
 
 impl Engine {
     /// An engine over these directories. Nothing is touched yet.
     pub fn new(paths: Paths) -> Self {
-        Engine { paths, records: Mutex::new(None), notices: Mutex::new(Vec::new()) }
+        Engine::bounded(paths, Bounds::default())
+    }
+
+    /// An engine whose callers reach no more than that.
+    pub fn bounded(paths: Paths, bounds: Bounds) -> Self {
+        Engine { paths, records: Mutex::new(None), notices: Mutex::new(Vec::new()), bounds }
+    }
+
+    /// What callers may reach.
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// The directories.
@@ -140,7 +153,7 @@ impl Engine {
 
     /// The image store of this root.
     pub(crate) fn images(&self) -> image::Store {
-        image::Store::new(&self.paths.root).mounting_below(&self.paths.layers())
+        image::Store::new(&self.paths.root).mounting_below(&self.paths.layers()).knowing_the_host(!self.bounds.confined)
     }
 
     /// Reads records. `work` must not call `read`, `write` or `with_records` again.

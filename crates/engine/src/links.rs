@@ -151,8 +151,9 @@ impl Engine {
     pub fn remove_link(&self, name: &str) -> Result<()> {
         let missing = || Error::not_found(format!("No such link: {name}"));
         let (owner, alias) = name.trim_start_matches('/').split_once('/').ok_or_else(missing)?;
+        let owner = self.look_up(owner)?.id;
         self.write(records::Durability::Power, |transaction| {
-            let owner = table::find(transaction, owner)?;
+            let owner = table::find(transaction, &owner)?;
             if legacy::remove(transaction, &owner.id, alias)? { Ok(owner) } else { Err(missing()) }
         })
         .and_then(|owner| self.refresh_hosts(&owner))

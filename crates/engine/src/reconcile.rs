@@ -21,9 +21,17 @@ const UNKNOWN: i32 = 255;
 const KILLED: i32 = 137;
 
 impl Engine {
-    /// Finds a container and makes its record true.
+    /// Finds a container that callers may reach, and makes its record true.
     pub(crate) fn look_up(&self, name: &str) -> Result<Container> {
         let container = self.read(|connection| table::find(connection, name))?;
+        self.check_reach(&container, name)?;
+        self.settle(container)
+    }
+
+    /// The same for one that is only to be looked at.
+    pub(crate) fn look_at(&self, name: &str) -> Result<Container> {
+        let container = self.read(|connection| table::find(connection, name))?;
+        self.check_seen(&container, name)?;
         self.settle(container)
     }
 

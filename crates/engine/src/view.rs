@@ -17,7 +17,7 @@ pub(crate) struct View {
 impl Engine {
     /// One container as it is now.
     pub(crate) fn view(&self, name: &str) -> Result<View> {
-        let container = self.look_up(name)?;
+        let container = self.look_at(name)?;
         Ok(self.viewed(container))
     }
 
@@ -25,7 +25,8 @@ impl Engine {
     pub(crate) fn views(&self) -> Result<Vec<View>> {
         let containers = self.finish_removals(self.settle_all(self.read(table::all)?))?;
         self.sweep()?;
-        Ok(containers.into_iter().map(|container| self.viewed(container)).collect())
+        let seen = containers.into_iter().filter(|container| self.bounds().sees(&container.config.labels));
+        Ok(seen.map(|container| self.viewed(container)).collect())
     }
 
     fn viewed(&self, container: Container) -> View {

@@ -11,6 +11,11 @@ use crate::{Digest, config, platform};
 /// What begins the name of such an image.
 pub(crate) const PREFIX: &str = "host:";
 
+/// Whether a name stands for a directory of the machine's own.
+pub fn is_host(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(is_path)
+}
+
 /// Whether what follows is meant as a directory: `host:5000/image` is an image of a registry called `host`.
 pub(crate) fn is_path(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with(['/', '.'])

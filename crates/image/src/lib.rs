@@ -64,6 +64,7 @@ pub use digest::Digest;
 pub use driver::{Choice, Driver, VARIABLE as DRIVER_VARIABLE};
 pub use error::Error;
 pub use failpoint::NAMES as FAILPOINTS;
+pub use host::is_host;
 pub use inflate::inflate;
 pub use lists::{Annotation, Lists, PushedList};
 pub use merged::export;

@@ -64,6 +64,7 @@ pub struct Store {
     pub(crate) mounts: PathBuf,
     /// The driver of new layers, if it was chosen.
     pub(crate) driver: Option<Driver>,
+    host: bool,
 }
 
 /// An image, resolved and present.
@@ -103,12 +104,17 @@ pub type Progress<'a> = dyn FnMut(&str, &str, u64, u64) + 'a;
 impl Store {
     /// The store below `root`; nothing is touched.
     pub fn new(root: &Path) -> Self {
-        Store { root: root.to_owned(), mounts: root.join("mounts"), driver: None }
+        Store { root: root.to_owned(), mounts: root.join("mounts"), driver: None, host: true }
     }
 
     /// Layers are mounted below `directory` instead, which had better be on a file system that a reboot empties.
     pub fn mounting_below(self, directory: &Path) -> Self {
         Store { mounts: directory.to_owned(), ..self }
+    }
+
+    /// Whether `host:/path` names an image.
+    pub fn knowing_the_host(self, host: bool) -> Self {
+        Store { host, ..self }
     }
 
     /// New layers get this driver.
@@ -119,7 +125,10 @@ impl Store {
     /// Finds an image by name, id, id prefix, digest, or `host:/path`.
     pub fn resolve(&self, connection: &Connection, name: &str) -> Result<Image> {
         if let Some(directory) = name.strip_prefix(host::PREFIX).filter(|rest| host::is_path(rest)) {
-            return host::image(directory);
+            return match self.host {
+                true => host::image(directory),
+                false => Err(Error::NotFound(format!("No such image: {name}"))),
+            };
         }
         let id = find(connection, name)?;
         self.image(connection, &id)

@@ -1,7 +1,8 @@
 //! The calling process: its descriptors, scheduling, execution domain.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::check;
 
@@ -29,6 +30,28 @@ pub fn survives_exec(descriptor: RawFd) -> bool {
 pub fn keep_on_exec(descriptor: RawFd) -> io::Result<()> {
     // SAFETY: no memory is passed; nobody is deprived of the descriptor, and one that is not open is an error.
     check(unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) }.into()).map(drop)
+}
+
+/// Takes over the first `count` descriptors behind standard error, which whoever started this process left open for it
+/// (sd_listen_fds(3)); those that are not open are left out. They are taken once: a second call gets none.
+pub fn inherited(count: u32) -> Vec<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return Vec::new();
+    }
+    let end = 3_i32.saturating_add(i32::try_from(count).unwrap_or(0));
+    // What this process has opened itself is closed by `execve`; what it was given is not, and so still unowned.
+    let given: Vec<RawFd> = (3..end).filter(|number| survives_exec(*number)).collect();
+    given
+        .into_iter()
+        .map(|number| {
+            // SAFETY: it is open and came from outside, so no value of this process owns it; it is handed out once.
+            let owned = unsafe { OwnedFd::from_raw_fd(number) };
+            // Best effort: one that leaks into a child is no harm that closing would mend.
+            let _ = rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC);
+            owned
+        })
+        .collect()
 }
 
 fn range(first: RawFd, last: RawFd, flags: libc::c_uint) -> io::Result<()> {

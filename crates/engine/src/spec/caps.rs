@@ -22,6 +22,11 @@ const DEFAULT: &[Capability] = &[
     Capability::SysChroot,
 ];
 
+/// Whether a word of `--cap-add` names a capability that containers have by default.
+pub(crate) fn is_default(word: &str) -> bool {
+    matches!(parse_word(word, "CapAdd"), Ok(Word::One(cap)) if DEFAULT.contains(&cap))
+}
+
 /// Every capability by its number in the kernel (capability.h).
 pub(crate) const BY_NUMBER: &[Capability] = &[
     Capability::Chown,

@@ -31,6 +31,7 @@ impl Engine {
     /// Makes an image; its id.
     pub fn commit(&self, request: &CommitRequest) -> Result<String> {
         let container = self.look_up(&request.container)?;
+        request.reference.as_deref().map_or(Ok(()), |name| self.check_image_name(name))?;
         let refuse =
             |what| Err(Error::conflict(format!("You cannot commit container {} which is {what}", container.id)));
         match container.state {

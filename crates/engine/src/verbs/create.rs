@@ -18,8 +18,8 @@ use crate::status::RunLock;
 use crate::table::{Container, Intent, MountRecord};
 use crate::volume_table::{self, VolumeRow};
 use crate::{
-    Context as _, Engine, Error, Result, clock, copy_up, disk, events, failpoint, ids, links, naming, networking, spec,
-    table,
+    Bounds, Context as _, Engine, Error, Result, clock, confinement, copy_up, disk, events, failpoint, ids, links,
+    naming, networking, spec, table,
 };
 
 /// How often a made-up name is replaced before giving up.
@@ -50,11 +50,17 @@ impl Engine {
 
     /// `create` with the record in a state of the caller's choice: `run` writes [`Intent::Running`] at once.
     pub(crate) fn create_container(&self, request: &CreateRequest, state: Intent) -> Result<NewContainer> {
+        if self.bounds().confined {
+            confinement::check_host(&request.host)?;
+        }
+        self.check_references(request)?;
         let mut warnings = validate::check(request)?;
-        let mut wanted = Wanted { make_up_name: request.name.is_none(), ..Wanted::default() };
+        let mut wanted =
+            Wanted { make_up_name: request.name.is_none(), bounds: self.bounds().clone(), ..Wanted::default() };
         failpoint::hit("create-begun");
         let making = self.making()?;
-        let (mut container, image, resolved) = self.draft(request, state)?;
+        let (mut container, image, mut resolved) = self.draft(request, state)?;
+        self.bound(&mut container, &mut resolved)?;
         let run_lock = match state {
             Intent::Running => Some(RunLock::take(self.paths(), &container.id)?),
             _ => None,
@@ -258,8 +264,9 @@ impl Engine {
             message: format!("Error when allocating new name: {}", error.message),
             ..error
         })?;
+        let id = self.look_up(name)?.id;
         let (container, old) = self.write(Durability::Power, |transaction| {
-            let mut container = table::find(transaction, name)?;
+            let mut container = table::find(transaction, &id)?;
             if container.name == wanted {
                 return Err(Error::invalid("Renaming a container with the same name as its current name"));
             }
@@ -320,6 +327,7 @@ struct Wanted {
     make_up_name: bool,
     volumes: Vec<VolumeRow>,
     networks: Vec<(String, EndpointSettings)>,
+    bounds: Bounds,
 }
 
 /// Which volumes are new, and what the container got in its networks.
@@ -348,6 +356,7 @@ fn commit(
         container.name = free_name(transaction)?;
     }
     let places = networking::places(transaction, &wanted.networks)?;
+    places.iter().try_for_each(|(network, _)| wanted.bounds.check_network(network))?;
     table::insert(transaction, container)?;
     networking::record(transaction, &container.id, &places)?;
     links::record(transaction, container)?;

@@ -45,6 +45,7 @@ pub struct VolumeUsage {
 impl Engine {
     /// What everything takes.
     pub fn disk_usage(&self) -> Result<DiskUsage> {
+        self.bounds().check_unlabelled("what everything takes")?;
         let containers = self.list(&ListRequest { all: true, size: true, filters: Map::new(), last: None })?;
         let mut usage = DiskUsage { containers, ..DiskUsage::default() };
         self.image_usage(&mut usage)?;

@@ -69,7 +69,11 @@ impl Engine {
                 None
             }
         };
-        Ok(EventTail { request: request.clone(), old, log, watch, partial: Vec::new(), over: false })
+        let mut request = request.clone();
+        if let Some((name, value)) = &self.bounds().label {
+            request.filters.entry("label".to_owned()).or_default().push(format!("{name}={value}"));
+        }
+        Ok(EventTail { request, old, log, watch, partial: Vec::new(), over: false })
     }
 }
 

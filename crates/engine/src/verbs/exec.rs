@@ -24,6 +24,7 @@ impl Engine {
     /// Runs a process in the container and returns when it has been executed. With `detach` nothing is connected and
     /// the session only tells the process's end. Errors: `NotExecutable` and `CommandNotFound` as for `run`.
     pub fn exec(&self, name: &str, config: &ExecConfig, detach: bool) -> Result<Session> {
+        self.bounds().check_exec(config)?;
         let container = self.look_up(name)?;
         if config.cmd.is_empty() {
             return Err(Error::invalid("No exec command specified"));

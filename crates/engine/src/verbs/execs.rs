@@ -18,6 +18,7 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 impl Engine {
     /// Records what is to be run in a running container; its id.
     pub fn create_exec(&self, name: &str, config: &ExecConfig) -> Result<String> {
+        self.bounds().check_exec(config)?;
         let container = self.look_up(name)?;
         if config.cmd.is_empty() {
             return Err(Error::invalid("No exec command specified"));
@@ -118,6 +119,7 @@ impl Engine {
         let container = self
             .read(|connection| table::find(connection, container))
             .map_err(|error| if error.kind == ErrorKind::NotFound { exec_record::missing(id) } else { error })?;
+        self.check_reach(&container, &container.id)?;
         ExecRecord::find(self.paths(), &container.id, id)
     }
 }

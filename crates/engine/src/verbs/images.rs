@@ -63,6 +63,7 @@ pub struct ImageRow {
 impl Engine {
     /// Loads a docker-archive or an OCI archive; the lines to show (`Loaded image: …`).
     pub fn load(&self, input: &mut dyn Read, platform: Option<&str>) -> Result<Vec<String>> {
+        self.bounds().check_unlabelled("images of archives")?;
         let store = self.images();
         let names = self.with_records(|records| Ok(store.load(records, input, platform)?))?;
         names.iter().try_for_each(|name| self.image_event("load", name, name))?;
@@ -71,6 +72,7 @@ impl Engine {
 
     /// Makes an image of one file system archive; the id.
     pub fn import(&self, input: &mut dyn Read, request: &ImportRequest) -> Result<String> {
+        self.bounds().check_unlabelled("images of archives")?;
         let (store, name) = (self.images(), request.reference.as_deref());
         let (changes, platform) = (&request.changes, request.platform.as_deref());
         let id = self
@@ -121,6 +123,8 @@ impl Engine {
 
     /// Gives an image one more name.
     pub fn tag(&self, name: &str, reference: &str) -> Result<()> {
+        self.check_image(name)?;
+        self.check_image_name(reference)?;
         let store = self.images();
         let id = self.write(records::Durability::Power, |transaction| {
             store.tag(transaction, name, reference)?;
@@ -131,6 +135,7 @@ impl Engine {
 
     /// Removes a name, and the image with its last name.
     pub fn remove_image(&self, name: &str, force: bool, _no_prune: bool) -> Result<Vec<RemovedImage>> {
+        self.check_image(name)?;
         let (store, paths) = (self.images(), self.paths());
         let usage = |transaction: &Transaction<'_>, id: &str| -> Result<Usage> {
             let mut usage = Usage::default();
@@ -189,7 +194,7 @@ pub(super) fn row(image: &Image) -> ImageRow {
     }
 }
 
-pub(super) fn labels(image: &Image) -> Map<String> {
+pub(crate) fn labels(image: &Image) -> Map<String> {
     let labels = image.config.config().as_ref().and_then(|config| config.labels().clone());
     labels.unwrap_or_default().into_iter().collect()
 }

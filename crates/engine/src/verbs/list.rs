@@ -8,7 +8,7 @@ use crate::spec;
 use crate::table::Container;
 use crate::verbs::ports;
 use crate::view::View;
-use crate::{Engine, Error, Result, table, tree};
+use crate::{Engine, Error, Result, tree};
 
 /// Which containers.
 #[derive(Clone, Debug, Default)]
@@ -194,7 +194,7 @@ impl<'a> Condition<'a> {
         check_ports(&filters)?;
         let reference = |key: &str| -> Result<Option<i64>> {
             let Some(name) = filters.values(key).first() else { return Ok(None) };
-            engine.read(|connection| Ok(Some(table::find(connection, name)?.created_at)))
+            Ok(Some(engine.look_at(name)?.created_at))
         };
         // Asking for a state means asking for containers in it, whether or not they run (Docker's rule).
         let all = request.all || request.last.is_some() || !statuses.is_empty() || !exited.is_empty();

@@ -45,6 +45,7 @@ pub use events::{EventTail, EventsRequest};
 pub(crate) use exec::{ExecEnds, execute, read_plan, spawn};
 pub use explain::Explanation;
 pub use history::HistoryRow;
+pub(crate) use images::labels as image_labels;
 pub use images::{ImageRow, ImportRequest, PullProgress, RemovedImage};
 pub use inspect::{Brief, ContainerInspect};
 pub use list::{ContainerRow, ListRequest};

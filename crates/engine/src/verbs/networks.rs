@@ -35,6 +35,7 @@ impl Engine {
     /// Makes a network and what it consists of on the host; its id.
     pub fn create_network(&self, request: &NetworkRequest) -> Result<String> {
         self.clear_networks()?;
+        let request = &self.bounds().network(request)?;
         let id = names::random_id()?;
         let network = self.write(Durability::Power, |transaction| {
             predefine(transaction)?;
@@ -99,24 +100,27 @@ impl Engine {
 
     /// Every network, the predefined ones included.
     pub(crate) fn networks(&self) -> Result<Vec<Network>> {
-        let found = self.read(|connection| Ok(network_table::all(connection)?))?;
-        if found.iter().any(Network::is_predefined) {
-            return Ok(found);
+        let mut found = self.read(|connection| Ok(network_table::all(connection)?))?;
+        if !found.iter().any(Network::is_predefined) {
+            found = self.write(Durability::Process, |transaction| {
+                predefine(transaction)?;
+                Ok(network_table::all(transaction)?)
+            })?;
         }
-        self.write(Durability::Process, |transaction| {
-            predefine(transaction)?;
-            Ok(network_table::all(transaction)?)
-        })
+        found.retain(|network| self.bounds().check_network(network).is_ok());
+        Ok(found)
     }
 
     /// The network of that name, id or prefix of an id.
     pub(crate) fn network(&self, name: &str) -> Result<Network> {
-        match self.read(|connection| Ok(network_table::find(connection, name)?)) {
+        let network = match self.read(|connection| Ok(network_table::find(connection, name)?)) {
             Err(error) if error.kind == ErrorKind::NotFound => {
-                self.write(Durability::Process, |transaction| find(transaction, name))
+                self.write(Durability::Process, |transaction| find(transaction, name))?
             }
-            found => found,
-        }
+            found => found?,
+        };
+        self.bounds().check_network(&network)?;
+        Ok(network)
     }
 
     /// Filters: dangling driver id label name scope type.
@@ -173,6 +177,9 @@ impl Engine {
                 else {
                     continue;
                 };
+                if !self.bounds().sees(&container.config.labels) {
+                    continue;
+                }
                 containers.insert(endpoint.container, member(network, given, &container.name));
             }
             Ok(())

@@ -36,14 +36,15 @@ impl Engine {
         for image in images.iter().rev() {
             let wanted = (!dangling || image.repo_tags.is_empty())
                 && until.is_none_or(|until| image.created.saturating_mul(1_000_000_000) < until)
-                && filters.labels(&labels(image));
+                && filters.labels(&labels(image))
+                && self.bounds().sees(&labels(image));
             if wanted {
                 report.removed.extend(self.prune_image(&image.id)?);
             }
         }
         let after = self.read(|connection| Ok(store.layer_bytes(connection)?))?;
         report.reclaimed = before.saturating_sub(after);
-        if everything {
+        if everything && self.bounds().label.is_none() {
             report.reclaimed += store.drop_interrupted_downloads();
         }
         let attributes = Map::from([("reclaimed".to_owned(), report.reclaimed.to_string())]);

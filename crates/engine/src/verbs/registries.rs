@@ -28,6 +28,10 @@ impl Engine {
 
     /// Pushes to a registry; what went there.
     pub fn push(&self, request: &PushRequest, progress: &mut dyn FnMut(PullProgress)) -> Result<Vec<Pushed>> {
+        self.check_image(&request.reference)?;
+        if request.all_tags {
+            self.bounds().check_unlabelled("every tag of a repository")?;
+        }
         let store = self.images();
         let mut tell = teller(progress);
         let pushed = self.with_records(|records| Ok(store.push(records, request, &mut tell)?))?;

@@ -84,7 +84,8 @@ impl Engine {
         for container in self.settle_all(self.read(table::all)?) {
             let wanted = matches!(container.state, Intent::Created | Intent::Exited | Intent::Dead)
                 && until.is_none_or(|until| container.created_at < until)
-                && filters.labels(&container.config.labels);
+                && filters.labels(&container.config.labels)
+                && self.bounds().sees(&container.config.labels);
             if !wanted {
                 continue;
             }

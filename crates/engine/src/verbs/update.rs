@@ -45,6 +45,9 @@ impl Engine {
                 "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
             ));
         }
+        if self.bounds().confined {
+            crate::confinement::check_host(&host)?;
+        }
         limits::check(&host)?;
         check_policy(&host)?;
         // First what the kernel may refuse; the record follows it.

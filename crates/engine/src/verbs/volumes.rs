@@ -24,7 +24,8 @@ impl Engine {
     ) -> Result<Volume> {
         mounts::check_driver(driver)?;
         mounts::check_options(options)?;
-        let row = match name.filter(|name| !name.is_empty()) {
+        self.bounds().check_volume_options(options)?;
+        let mut row = match name.filter(|name| !name.is_empty()) {
             Some(name) => {
                 names::check_volume_name(name)?;
                 VolumeRow::new(name, options.clone(), labels.clone())
@@ -36,6 +37,7 @@ impl Engine {
                 row
             }
         };
+        self.bounds().mark(&mut row.labels);
         let making = self.making()?;
         let filling = self.filling()?;
         let mut made = Undo::default();
@@ -53,6 +55,9 @@ impl Engine {
     /// A volume that was there already, which must be what was asked for.
     fn existing(&self, wanted: &VolumeRow) -> Result<Volume> {
         let row = self.read(|connection| volume_table::find(connection, &wanted.name))?;
+        if !self.bounds().sees(&row.labels) {
+            return Err(Error::conflict(format!("volume name {} is taken", row.name)));
+        }
         if !wanted.options.is_empty() && wanted.options != row.options {
             return Err(Error::conflict(format!(
                 "volume {} exists with other options; remove it first: volume already exists",
@@ -85,7 +90,8 @@ impl Engine {
         self.read(|connection| {
             let mut list = Vec::new();
             for row in volume_table::all(connection)? {
-                let wanted = names.matches(&row.name)
+                let wanted = self.bounds().sees(&row.labels)
+                    && names.matches(&row.name)
                     && filters.labels(&row.labels)
                     && filters.any("driver", |driver| driver == "local");
                 let unused = || volume_table::users(connection, &row.name).map(|users| users.is_empty());
@@ -99,7 +105,11 @@ impl Engine {
 
     /// One volume.
     pub fn inspect_volume(&self, name: &str) -> Result<Volume> {
-        self.read(|connection| Ok(volume_table::find(connection, name)?.shown(self.paths())))
+        self.read(|connection| {
+            let row = volume_table::find(connection, name)?;
+            self.bounds().check_volume(name, &row.labels)?;
+            Ok(row.shown(self.paths()))
+        })
     }
 
     /// Removes a volume that no container uses; with `force` a missing one is no error.
@@ -119,7 +129,8 @@ impl Engine {
         let _alone = self.alone()?;
         self.release_volumes("");
         self.write(Durability::Power, |transaction| {
-            volume_table::find(transaction, name)?;
+            let row = volume_table::find(transaction, name)?;
+            self.bounds().check_volume(name, &row.labels)?;
             volume_table::delete(transaction, name)
         })?;
         let aside = self.paths().volume(&format!("{}.removed", names::random_id()?));
@@ -137,7 +148,7 @@ impl Engine {
         let all = filters.boolean("all")?.unwrap_or(false);
         let mut report = PruneReport::default();
         for row in self.read(volume_table::all)? {
-            if !(all || row.anonymous) || !filters.labels(&row.labels) {
+            if !(all || row.anonymous) || !filters.labels(&row.labels) || !self.bounds().sees(&row.labels) {
                 continue;
             }
             let bytes = tree::size(&self.paths().volume(&row.name));
