@@ -13,7 +13,7 @@ const SETTLE: Duration = Duration::from_secs(60);
 
 /// What is still found when the time to settle is over.
 pub(crate) fn settled(mut find: impl FnMut() -> Vec<String>) -> Vec<String> {
-    let deadline = Instant::now() + SETTLE;
+    let deadline = Instant::now() + crate::process::patient(SETTLE);
     loop {
         let found = find();
         if found.is_empty() || Instant::now() > deadline {

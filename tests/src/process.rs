@@ -48,10 +48,16 @@ impl Output {
     }
 }
 
+/// A limit as this machine needs it: emulated ones are slower by the factor `KISTE_TEST_PATIENCE`.
+pub(crate) fn patient(limit: Duration) -> Duration {
+    let factor = std::env::var("KISTE_TEST_PATIENCE").ok().and_then(|factor| factor.parse().ok());
+    limit * factor.unwrap_or(1)
+}
+
 /// Runs a command to its end, with nothing to read; kills it and panics when it has not ended after `limit`.
 #[track_caller]
 pub fn finish(command: &mut Command, input: Option<&[u8]>, limit: Duration) -> Output {
-    let shown = format!("{command:?}");
+    let (shown, limit) = (format!("{command:?}"), patient(limit));
     let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
     let spawned = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.unwrap_or_else(|e| panic!("{shown}: {e}"));
@@ -107,6 +113,7 @@ fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
 /// Polls until `condition` gives a value; panics with `what` after `limit`.
 #[track_caller]
 pub fn wait_until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let limit = patient(limit);
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = condition() {

@@ -74,7 +74,7 @@ for module in virtio_blk overlay erofs veth bridge nf_tables; do modprobe $modul
 mkdir -p /disk; mount /dev/vda /disk; mkdir -p /disk/tmp /disk/lib; chmod 1777 /disk/tmp
 mkdir -p /var/lib/kiste; mount --bind /disk/lib /var/lib/kiste
 ip link set lo up; hostname kiste-vm
-export TMPDIR=/disk/tmp KISTE_TEST_BINARY=/tests/kiste KISTE_TEST_IMAGES=/tests/images RUST_BACKTRACE=1
+export TMPDIR=/disk/tmp KISTE_TEST_BINARY=/tests/kiste KISTE_TEST_IMAGES=/tests/images KISTE_TEST_PATIENCE=10 RUST_BACKTRACE=1
 ln -sf /tests/kiste /usr/local/bin/kiste
 cd /tests; sh /tests/script; echo $? >/tests/results/script.code
 sync; busybox poweroff -f

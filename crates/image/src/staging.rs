@@ -196,14 +196,25 @@ impl Store {
         remove_others(&self.root.join("layers/sha256"), &layers, &trash)?;
         remove_others(&self.root.join("content/blobs/sha256"), &blobs, &trash)?;
         failpoint::hit("sweep-moved");
-        for entry in std::fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(MARK.as_bytes()) {
-                let path = entry.path();
-                let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-                removed.step(|| format!("remove {}", path.display()))?;
+        let dead = self.marked();
+        // To delete takes as long as the disk likes (where it is told of every free block, half a minute is nothing
+        // special), and nobody else shall wait for it. What is under way from now on is not in the list.
+        drop(lock);
+        dead.iter().try_for_each(|path| {
+            let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+            match removed {
+                // Another sweep was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                removed => removed.step(|| format!("remove {}", path.display())),
             }
-        }
-        Ok(())
+        })
+    }
+
+    /// What operations have in the directory for work that is under way.
+    fn marked(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten();
+        let marked = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(MARK.as_bytes()));
+        marked.map(|entry| entry.path()).collect()
     }
 }
 
