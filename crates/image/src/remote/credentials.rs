@@ -41,9 +41,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Answers with the credentials for a host.
+type Ask = dyn Fn(&str) -> Option<Credentials> + Send + Sync;
+
 /// Somebody who knows credentials, asked with a registry's host (`name[:port]`).
 #[derive(Clone)]
-pub struct Knower(Arc<dyn Fn(&str) -> Option<Credentials> + Send + Sync>);
+pub struct Knower(Arc<Ask>);
 
 impl Knower {
     /// `ask` may block; it runs on the thread that needs the credentials.
