@@ -30,6 +30,7 @@ mod reconcile;
 mod request;
 pub mod session;
 mod shared_memory;
+mod spawn;
 mod spec;
 pub mod status;
 mod store_lock;

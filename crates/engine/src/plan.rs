@@ -59,6 +59,14 @@ pub struct Plan {
     pub stop_timeout: i64,
 }
 
+impl Plan {
+    /// Whether the host's root has no id in the container's user namespace.
+    pub(crate) fn is_apart(&self) -> bool {
+        let mappings = self.spec.linux().as_ref().and_then(|linux| linux.uid_mappings().as_ref());
+        mappings.is_some_and(|list| !list.is_empty() && list.iter().all(|mapping| mapping.host_id() != 0))
+    }
+}
+
 /// What a container's name server knows beside the names in its networks.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Questions {

@@ -10,9 +10,10 @@ use records::Durability;
 use crate::model::{HostConfig, Map, Status};
 use crate::monitor::protocol::{self, Answer, Request};
 use crate::news::{self, News};
+use crate::spawn::Monitor;
 use crate::status::{self, RunLock, RunStatus};
 use crate::table::{self, Container, Ended, Intent};
-use crate::verbs::{StartOptions, read_plan, spawn_monitor};
+use crate::verbs::{StartOptions, read_plan};
 use crate::{Engine, Error, ErrorKind, Result, clock, disk, events, failpoint, shared_memory, tree};
 
 /// Exit code of a run whose end nobody saw, as with Docker.
@@ -95,7 +96,8 @@ impl Engine {
     /// Gives a process whose monitor is gone a new one.
     fn adopt(&self, container: &Container, lock: &RunLock) -> Result<()> {
         let begin = Request::Begin { adopt: true, attach: None, console: None };
-        let socket = spawn_monitor(self.paths(), &container.id, lock, &begin)?;
+        let apart = read_plan(self.paths(), &container.id).is_ok_and(|plan| plan.is_apart());
+        let socket = Monitor::spawn(self.paths(), &container.id, apart)?.begin(lock, &begin)?;
         match protocol::answer(&socket)? {
             Some((Answer::Done { .. }, _)) => {
                 self.note(format!("the monitor of {} was gone; its process was adopted", container.name));

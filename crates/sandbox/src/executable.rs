@@ -14,13 +14,33 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 
 use crate::launch::set_directory;
 
+/// The running executable, for a process that will make processes in a container: as it is if the container could not
+/// write to it, else sealed. `apart`: the host's root has no id in the container's user namespace.
+pub fn executable(apart: bool) -> io::Result<OwnedFd> {
+    let own = open_own()?;
+    if apart && only_root_writes(&own) { Ok(own) } else { sealed_executable() }
+}
+
+/// Whether the file belongs to the host's root and nobody else may write to it. With an ACL, the group's bits are its mask.
+fn only_root_writes(file: &OwnedFd) -> bool {
+    let others = Mode::WGRP | Mode::WOTH;
+    let data = rustix::fs::fstat(file);
+    !linux::namespace::is_rootless()
+        && data.is_ok_and(|data| data.st_uid == 0 && !Mode::from_raw_mode(data.st_mode).intersects(others))
+}
+
+fn open_own() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// The running executable behind a read-only overlay, which no privilege in a container can undo, unlike that of a
 /// read-only bind mount. Where overlay cannot do it: a sealed copy in memory.
 ///
-/// Measured on the 2-core test machine (Linux 6.18), per call: overlay 0.2 ms; copy of a 15 MB binary 6 ms, and its
-/// memory. A process that runs from such a descriptor already gets it again for 0.01 ms.
-pub fn sealed_executable() -> io::Result<OwnedFd> {
-    let own = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+/// Measured on the 2-core test machine (Linux 6.18), per call: overlay 0.2 ms, on a busy machine up to 20 ms, because
+/// letting go of its two mounts waits for all processors (RCU); copy of a 15 MB binary 6 ms, and its memory. A process
+/// that runs from such a descriptor already gets it again for 0.01 ms.
+fn sealed_executable() -> io::Result<OwnedFd> {
+    let own = open_own()?;
     if is_sealed(&own) {
         return Ok(own);
     }
@@ -30,14 +50,18 @@ pub fn sealed_executable() -> io::Result<OwnedFd> {
 }
 
 /// Executes the program again, with the same arguments, from [`sealed_executable`]; nothing if it already runs from
-/// there. Whoever makes processes inside a container calls this first: they stay copies of the caller until they execute
-/// something, which the container can make their own `/proc/self/exe`.
+/// there, or if the container could not write to it anyway (`apart` as for [`executable`]). Whoever makes processes inside
+/// a container calls this first: they stay copies of the caller until they execute something, which the container can make
+/// their own `/proc/self/exe`.
 ///
 /// `environment` is added for the second run.
-pub fn run_sealed(environment: &[(&str, &Path)]) -> io::Result<()> {
-    let own = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+pub fn run_sealed(apart: bool, environment: &[(&str, &Path)]) -> io::Result<()> {
+    let own = open_own()?;
     if is_sealed(&own) {
         return rustix::thread::set_name(c"kiste").map_err(io::Error::from);
+    }
+    if apart && only_root_writes(&own) {
+        return Ok(());
     }
     let sealed = sealed_executable()?;
     let mut arguments = std::env::args_os();

@@ -13,4 +13,4 @@ pub mod seccomp;
 /// The version of runtime-spec that is carried out.
 pub const OCI_VERSION: &str = "1.3.0";
 
-pub use executable::{run_sealed, sealed_executable};
+pub use executable::{executable, run_sealed};

@@ -50,13 +50,10 @@ impl Verb for Args {
     const ABOUT: &'static str = "Execute a command in a running container";
 
     fn run(self, context: &Context) -> Result<u8> {
-        // An ordinary user has become root by now, whose directories are others.
-        let paths = context.engine.paths();
-        let directories = [("KISTE_ROOT", paths.root.as_path()), ("KISTE_STATE", paths.state.as_path())];
-        sandbox::run_sealed(&directories)
-            .map_err(|error| Failure::new(format!("protect the own executable: {error}")).coded(1))?;
         let attach_stdin = self.interactive && !self.detach;
         terminal::check_input(self.tty, attach_stdin)?;
+        let target = context.engine.exec_target(&self.container).map_err(|error| Failure::of_program(error, 1))?;
+        protect(context, &target)?;
         let size = terminal::size().filter(|_| self.tty);
         let config = ExecConfig {
             tty: self.tty,
@@ -73,7 +70,7 @@ impl Verb for Args {
         };
         let keys = context.detach_keys(self.detach_keys)?;
         let signals = if self.detach { None } else { Some(Signals::catch()?) };
-        let session = context.engine.exec(&self.container, &config, self.detach);
+        let session = context.engine.exec(&target, &config, self.detach);
         let session = session.map_err(|error| Failure::of_program(error, 1))?;
         match signals {
             // Docker passes no signals to an exec: a ^C without a terminal ends the client alone.
@@ -83,4 +80,13 @@ impl Verb for Args {
             None => Ok(0),
         }
     }
+}
+
+/// Runs the command again from where the container cannot write to it, if that is not so already.
+fn protect(context: &Context, target: &engine::ExecTarget) -> Result<()> {
+    // An ordinary user has become root by now, whose directories are others.
+    let paths = context.engine.paths();
+    let directories = [("KISTE_ROOT", paths.root.as_path()), ("KISTE_STATE", paths.state.as_path())];
+    sandbox::run_sealed(target.is_apart(), &directories)
+        .map_err(|error| Failure::new(format!("protect the own executable: {error}")).coded(1))
 }

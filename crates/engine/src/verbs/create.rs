@@ -44,12 +44,12 @@ impl Engine {
     /// Checks the request, resolves the image (which must be present), makes the container's directory and volumes, and
     /// commits the record. The name is unique by the database.
     pub fn create(&self, request: &CreateRequest) -> Result<Created> {
-        let new = self.create_container(request, Intent::Created)?;
+        let new = self.create_container(request, names::random_id()?, Intent::Created)?;
         Ok(Created { id: new.container.id, warnings: new.warnings })
     }
 
     /// `create` with the record in a state of the caller's choice: `run` writes [`Intent::Running`] at once.
-    pub(crate) fn create_container(&self, request: &CreateRequest, state: Intent) -> Result<NewContainer> {
+    pub(crate) fn create_container(&self, request: &CreateRequest, id: String, state: Intent) -> Result<NewContainer> {
         if self.bounds().confined {
             confinement::check_host(&request.host)?;
         }
@@ -59,7 +59,7 @@ impl Engine {
             Wanted { make_up_name: request.name.is_none(), bounds: self.bounds().clone(), ..Wanted::default() };
         failpoint::hit("create-begun");
         let making = self.making()?;
-        let (mut container, image, mut resolved) = self.draft(request, state)?;
+        let (mut container, image, mut resolved) = self.draft(request, id, state)?;
         self.bound(&mut container, &mut resolved)?;
         let run_lock = match state {
             Intent::Running => Some(RunLock::take(self.paths(), &container.id)?),
@@ -104,8 +104,7 @@ impl Engine {
     }
 
     /// Everything about the new container that can be known before anything is made.
-    fn draft(&self, request: &CreateRequest, state: Intent) -> Result<(Container, Image, Resolved)> {
-        let id = names::random_id()?;
+    fn draft(&self, request: &CreateRequest, id: String, state: Intent) -> Result<(Container, Image, Resolved)> {
         let mut host = request.host.clone();
         let (image, mut config, resolved) = self.read(|connection| {
             let image = self.images().resolve(connection, &request.config.image)?;

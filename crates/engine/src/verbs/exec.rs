@@ -20,21 +20,40 @@ use crate::spec::caps;
 use crate::status::RunStatus;
 use crate::{Context, Engine, Error, Paths, Result, events};
 
+/// A running container that is about to get one more process.
+pub struct ExecTarget {
+    plan: Plan,
+    status: RunStatus,
+}
+
+impl ExecTarget {
+    /// Whether the host's root has no id there, so that the container cannot write to the host's programs.
+    pub fn is_apart(&self) -> bool {
+        self.plan.is_apart()
+    }
+}
+
 impl Engine {
-    /// Runs a process in the container and returns when it has been executed. With `detach` nothing is connected and
-    /// the session only tells the process's end. Errors: `NotExecutable` and `CommandNotFound` as for `run`.
-    pub fn exec(&self, name: &str, config: &ExecConfig, detach: bool) -> Result<Session> {
-        self.bounds().check_exec(config)?;
+    /// Finds the container for [`Engine::exec`].
+    pub fn exec_target(&self, name: &str) -> Result<ExecTarget> {
         let container = self.look_up(name)?;
-        if config.cmd.is_empty() {
-            return Err(Error::invalid("No exec command specified"));
-        }
         let status = self.running(&container)?;
         if status.status == Status::Paused {
             let message = format!("Container {} is paused, unpause the container before exec", container.name);
             return Err(Error::conflict(message));
         }
-        let plan = read_plan(self.paths(), &container.id)?;
+        Ok(ExecTarget { plan: read_plan(self.paths(), &container.id)?, status })
+    }
+
+    /// Runs a process in the container and returns when it has been executed. With `detach` nothing is connected and
+    /// the session only tells the process's end. The caller runs from an executable that the container cannot write to.
+    /// Errors: `NotExecutable` and `CommandNotFound` as for `run`.
+    pub fn exec(&self, target: &ExecTarget, config: &ExecConfig, detach: bool) -> Result<Session> {
+        self.bounds().check_exec(config)?;
+        if config.cmd.is_empty() {
+            return Err(Error::invalid("No exec command specified"));
+        }
+        let ExecTarget { plan, status } = target;
         let exec_id = exec_id();
         let tell = |action: &str, more: &[(&str, String)]| {
             let mut attributes = vec![("execID", exec_id.clone())];
@@ -43,7 +62,7 @@ impl Engine {
         };
         let line = config.cmd.join(" ");
         drop(events::append(self.paths(), &tell(&format!("exec_create: {line}"), &[])));
-        let (created, streams) = spawn(&plan, &status, config, detach)?;
+        let (created, streams) = spawn(plan, status, config, detach)?;
         drop(events::append(self.paths(), &tell(&format!("exec_start: {line}"), &[])));
         let end = ExecEnd { paths: self.paths().clone(), event: tell("exec_die", &[]) };
         Session::of_process(created.pidfd, created.terminal, streams, end)

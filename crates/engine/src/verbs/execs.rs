@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use crate::exec_record::{self, ExecRecord};
 use crate::model::{ExecConfig, Status};
 use crate::monitor::protocol::{self, Answer, Request};
-use crate::table;
-use crate::verbs::start::spawn_keeper;
 use crate::{Engine, Error, ErrorKind, Result, Session};
+use crate::{spawn, table};
 
 /// How long a process may take from being asked for to listening for its size.
 const LISTENS_WITHIN: Duration = Duration::from_secs(10);
@@ -49,7 +48,8 @@ impl Engine {
             record.config.console_size = [rows.into(), columns.into()];
         }
         record.write(self.paths())?;
-        let socket = spawn_keeper(self.paths(), &record.container, id)?;
+        let apart = super::read_plan(self.paths(), &record.container)?.is_apart();
+        let socket = spawn::keeper(self.paths(), &record.container, id, apart)?;
         match protocol::answer(&socket)? {
             Some((Answer::Done { streams }, descriptors)) => Ok(Session::of_exec(id, socket, streams, descriptors)),
             Some((Answer::Failed(error), _)) => Err(error),

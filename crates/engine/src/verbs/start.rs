@@ -1,11 +1,8 @@
 //! `start`: hands a recorded container to a monitor of its own.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use records::Durability;
@@ -13,6 +10,9 @@ use records::Durability;
 use crate::model::{CreateRequest, Created, Status};
 use crate::monitor::protocol::{self, Answer, Request, Streams};
 use crate::plan::Plan;
+use crate::request::names;
+use crate::spawn::Monitor;
+use crate::spec::userns;
 use crate::status::{self, Liveness, RunLock};
 use crate::table::{self, Container, Intent};
 use crate::{Context, Engine, Error, ErrorKind, Paths, Result, Session, failpoint};
@@ -55,6 +55,8 @@ impl Engine {
         let container = self.read(|connection| table::find(connection, &container.id))?;
         check_startable(&container)?;
         let mut plan = self.plan(&container)?;
+        // It gets ready while the start is recorded.
+        let monitor = Monitor::spawn(self.paths(), &container.id, plan.is_apart())?;
         let network = self.write(Durability::Process, |transaction| {
             table::set_running(transaction, &container.id)?;
             let network = self.activate_recorded(transaction, &container);
@@ -68,13 +70,16 @@ impl Engine {
         drop(self.tell_linked(&container));
         plan.questions = self.name_server(&container, plan.network.as_ref())?;
         failpoint::hit("start-recorded");
-        self.start_recorded(&plan, lock, options)
+        self.start_with(monitor, &plan, lock, options)
     }
 
     /// `create` and `start` with one transaction. If the start fails the container stays, as with Docker (unless
     /// `--rm`), in state `created` with exit code 126, 127 or 128 and the error in its state.
     pub fn run(&self, request: &CreateRequest, options: &StartOptions) -> Result<(Created, Option<Session>)> {
-        let new = self.create_container(request, Intent::Running)?;
+        let id = names::random_id()?;
+        // It gets ready while the container is recorded.
+        let monitor = Monitor::spawn(self.paths(), &id, userns::owner(&request.host)? == userns::Owner::Own)?;
+        let new = self.create_container(request, id, Intent::Running)?;
         let lock = new.run_lock.ok_or_else(|| Error::internal("a new container has no run lock"))?;
         failpoint::hit("run-recorded");
         let network = self.connected_or_failed(&new.container, new.network)?;
@@ -88,7 +93,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let session = self.start_recorded(&plan, lock, options)?;
+        let session = self.start_with(monitor, &plan, lock, options)?;
         Ok((Created { id: new.container.id, warnings: new.warnings }, session))
     }
 
@@ -122,12 +127,27 @@ impl Engine {
 
     /// Starts a container whose row says `running` already: the caller holds its run lock.
     pub(crate) fn start_recorded(&self, plan: &Plan, lock: RunLock, options: &StartOptions) -> Result<Option<Session>> {
+        match Monitor::spawn(self.paths(), &plan.id, plan.is_apart()) {
+            Ok(monitor) => self.start_with(monitor, plan, lock, options),
+            Err(error) => {
+                self.record_failed_start(&plan.id, &error)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn start_with(
+        &self,
+        monitor: Monitor,
+        plan: &Plan,
+        lock: RunLock,
+        options: &StartOptions,
+    ) -> Result<Option<Session>> {
         write_new_plan(self.paths(), plan)?;
         failpoint::hit("start-planned");
         let begin =
             Request::Begin { adopt: false, attach: options.attach.map(Into::into), console: options.console_size };
-        let started =
-            spawn_monitor(self.paths(), &plan.id, &lock, &begin).and_then(|socket| self.session(&plan.id, socket));
+        let started = monitor.begin(&lock, &begin).and_then(|socket| self.session(&plan.id, socket));
         match started {
             Ok(session) => Ok(options.attach.map(|_| session)),
             Err(error) => {
@@ -253,51 +273,6 @@ pub(super) fn write_plan(paths: &Paths, plan: &Plan) -> Result<()> {
     let new = path.with_extension("json.new");
     let json = serde_json::to_vec(plan).step(step)?;
     status::write_private(&new, &json).and_then(|()| fs::rename(&new, &path)).step(step)
-}
-
-/// Starts a monitor and hands it the run lock; its socket, on which its first answer will come.
-pub(crate) fn spawn_monitor(paths: &Paths, id: &str, lock: &RunLock, begin: &Request) -> Result<OwnedFd> {
-    let near = spawn_own(paths, &[id]).step(|| "start the container's monitor".to_owned())?;
-    failpoint::hit("start-monitor-spawned");
-    protocol::send(&near, begin, &[lock.as_fd()])?;
-    failpoint::hit("start-handed-over");
-    Ok(near)
-}
-
-/// Starts the keeper of an exec; its socket, on which its answers will come.
-pub(super) fn spawn_keeper(paths: &Paths, id: &str, exec: &str) -> Result<OwnedFd> {
-    spawn_own(paths, &[id, exec]).step(|| format!("start the keeper of exec {exec}"))
-}
-
-/// Runs `kiste monitor WORDS`; our end of the socket that is its standard input.
-fn spawn_own(paths: &Paths, words: &[&str]) -> Result<OwnedFd> {
-    let (near, far) = protocol::pair()?;
-    let executable = sandbox::sealed_executable().step(|| "protect the own executable".to_owned())?;
-    let child = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))
-        .arg0("kiste")
-        .arg("monitor")
-        .arg("--root")
-        .arg(&paths.root)
-        .arg("--state")
-        .arg(&paths.state)
-        .args(words)
-        .env_clear()
-        .envs(std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"KISTE_")))
-        .stdin(Stdio::from(far))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .step(|| "execute the own executable".to_owned())?;
-    reap_later(child);
-    Ok(near)
-}
-
-/// Monitors are our children as long as we live: those that have ended are reaped when the next one starts.
-fn reap_later(child: Child) {
-    static MONITORS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
-    let mut monitors = MONITORS.lock().unwrap_or_else(PoisonError::into_inner);
-    monitors.retain_mut(|monitor| matches!(monitor.try_wait(), Ok(None)));
-    monitors.push(child);
 }
 
 /// The plan with more lines in the environment of the process.

@@ -60,7 +60,7 @@ pub(super) fn hinted(error: rootless::Error) -> Error {
 /// does this first.
 pub(super) fn seal(globals: &Globals) -> Result<()> {
     let variables: &[(&str, &Path)] = if globals.entered { &[(ENTERED, Path::new("1"))] } else { &[] };
-    sandbox::run_sealed(variables).step(|| "execute a protected copy of the runtime".into())
+    sandbox::run_sealed(false, variables).step(|| "execute a protected copy of the runtime".into())
 }
 
 /// A flag of `create` and `run`.
