@@ -14,6 +14,7 @@ use crate::descriptor::Watched;
 use crate::failure::{Failure, Result};
 use crate::reply::{self, Body, Reply, Writer};
 use crate::request::Request;
+use crate::version::Version;
 
 /// Bytes of events that are read before they are sent.
 const BATCH: usize = 32 << 10;
@@ -29,11 +30,11 @@ pub(crate) async fn follow(request: &Request, served: &Arc<Served>) -> Result<Re
     }
     let tail = served.engines.run(move |engine| engine.event_tail(&wanted)).await?;
     let (writer, body) = Body::parts();
-    let served = served.clone();
+    let (served, version) = (served.clone(), request.version);
     tokio::spawn(async move {
         tokio::select! {
             () = writer.closed() => {}
-            sent = send(tail, &writer, &served) => {
+            sent = send(tail, version, &writer, &served) => {
                 if let Err(failure) = sent {
                     served.engines.log(&format!("events: {}", failure.message));
                 }
@@ -43,10 +44,10 @@ pub(crate) async fn follow(request: &Request, served: &Arc<Served>) -> Result<Re
     Ok(reply::with_type(StatusCode::OK, "application/json", body))
 }
 
-async fn send(mut tail: EventTail, writer: &Writer, served: &Served) -> Result<()> {
+async fn send(mut tail: EventTail, version: Version, writer: &Writer, served: &Served) -> Result<()> {
     let watched = Watched::new(&tail)?;
     loop {
-        let (back, lines, over) = served.engines.run(move |_| batch(tail)).await?;
+        let (back, lines, over) = served.engines.run(move |_| batch(tail, version)).await?;
         tail = back;
         if !lines.is_empty() && writer.write(lines).await.is_err() {
             return Ok(());
@@ -75,15 +76,17 @@ enum Progress {
     End,
 }
 
-fn batch(mut tail: EventTail) -> engine::Result<(EventTail, Bytes, Progress)> {
+fn batch(mut tail: EventTail, version: Version) -> engine::Result<(EventTail, Bytes, Progress)> {
     let mut lines = Vec::new();
     let progress = loop {
         if lines.len() >= BATCH {
             break Progress::More;
         }
         match tail.read_next()? {
+            // Images that are made are told of since version 1.46.
+            Next::Item(event) if version < Version(1, 46) && event.kind == "image" && event.action == "create" => {}
             Next::Item(event) => {
-                lines.extend_from_slice(document(&event).to_string().as_bytes());
+                lines.extend_from_slice(document(&event, version).to_string().as_bytes());
                 lines.push(b'\n');
             }
             Next::Later => break Progress::Later,
@@ -94,9 +97,9 @@ fn batch(mut tail: EventTail) -> engine::Result<(EventTail, Bytes, Progress)> {
 }
 
 /// An event with the members of old that clients still read.
-fn document(event: &Event) -> Value {
+fn document(event: &Event, version: Version) -> Value {
     let mut document = json!({});
-    if matches!(event.kind.as_str(), "container" | "image") {
+    if version < Version(1, 52) && matches!(event.kind.as_str(), "container" | "image") {
         document["status"] = json!(event.action);
         document["id"] = json!(event.actor.id);
         if let (Some(image), "container") = (event.actor.attributes.get("image"), event.kind.as_str()) {

@@ -39,6 +39,9 @@ pub(crate) async fn route(
 pub(crate) async fn create(name: &str, request: &mut Request, served: &Served) -> Result<Reply> {
     let config: ExecConfig = request.json().await?;
     Keys::parse(&config.detach_keys).map_err(Failure::bad_request)?;
+    if config.cmd.is_empty() {
+        return Err(Failure::bad_request("No exec command specified"));
+    }
     let name = name.to_owned();
     let id = served.engines.run(move |engine| engine.create_exec(&name, &config)).await?;
     reply::created(&json!({ "Id": id }))

@@ -3,6 +3,7 @@
 //! This is the only crate that is async; verbs run on threads that may block, what lasts is followed by descriptors.
 
 mod building;
+mod compat;
 mod containers;
 mod descriptor;
 mod disk_usage;
@@ -10,6 +11,7 @@ mod engines;
 mod events;
 mod execs;
 mod failure;
+pub mod fuzz;
 mod hijack;
 mod images;
 mod lenient;
@@ -27,8 +29,10 @@ mod swarm;
 mod system;
 mod tls;
 mod transport;
+mod upload;
 mod version;
 mod volumes;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -118,6 +118,16 @@ pub(crate) async fn log_in(request: &mut Request, served: &Served) -> Result<Rep
     reply::ok(&json!({ "Status": "Login Succeeded", "IdentityToken": token.unwrap_or_default() }))
 }
 
+/// `GET /distribution/{name}/json`: what the registry has under a name.
+pub(crate) async fn distribution(name: &str, request: &Request, served: &Served) -> Result<Reply> {
+    let (name, access) = (name.to_owned(), access(request));
+    let found = served.engines.run(move |engine| engine.distribution(&name, &access)).await?;
+    reply::ok(&json!({
+        "Descriptor": { "mediaType": found.media_type, "digest": found.digest, "size": found.size },
+        "Platforms": found.platforms,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

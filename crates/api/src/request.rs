@@ -212,7 +212,7 @@ fn parse_query(query: &str) -> Vec<(String, String)> {
 }
 
 fn parse_filters(text: &str) -> Result<Map<Vec<String>>> {
-    let wrong = || Failure::bad_request(format!("invalid filter: {text}"));
+    let wrong = || Failure::bad_request("invalid filter");
     let document: Map<Value> = serde_json::from_str(text).map_err(|_| wrong())?;
     document.into_iter().map(|(key, values)| Ok((key, filter_values(values).ok_or_else(wrong)?))).collect()
 }
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(parse_filters(r#"{"label":{"a=b":true,"c":false}}"#).unwrap(), wanted);
         assert_eq!(parse_filters(r#"{"label":["a=b"]}"#).unwrap(), wanted);
         for bad in ["x", "[]", r#"{"label":"a"}"#, r#"{"label":[1]}"#] {
-            assert_eq!(parse_filters(bad).unwrap_err().message, format!("invalid filter: {bad}"));
+            assert_eq!(parse_filters(bad).unwrap_err().message, "invalid filter");
         }
     }
 

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 
 use crate::failure::{Failure, Result};
-use crate::reply::Reply;
+use crate::reply::{self, Reply};
 use crate::request::Request;
 use crate::{
     Served, building, containers, disk_usage, events, execs, images, networks, registry, swarm, system, volumes,
@@ -20,8 +20,9 @@ pub(crate) async fn route(mut request: Request, served: &Arc<Served>) -> Result<
     served.policy.check(&method, &segments)?;
     match (&method, segments.as_slice()) {
         (&Method::GET | &Method::HEAD, ["_ping"]) => system::ping(),
+        (&Method::OPTIONS, _) => Ok(reply::status(StatusCode::OK)),
         (&Method::GET, ["version"]) => system::version(served).await,
-        (&Method::GET, ["info"]) => system::info(served).await,
+        (&Method::GET, ["info"]) => system::info(&request, served).await,
         (&Method::GET, ["events"]) => events::follow(&request, served).await,
         (&Method::POST, ["auth"]) => registry::log_in(&mut request, served).await,
         (&Method::GET, ["system", "df"]) => disk_usage::df(&request, served).await,
@@ -30,7 +31,7 @@ pub(crate) async fn route(mut request: Request, served: &Arc<Served>) -> Result<
         (_, ["exec", id, verb]) => execs::route(&method, id, verb, request, served).await,
         (_, ["images", rest @ ..]) => images::route(&method, rest, request, served).await,
         (&Method::GET, ["distribution", name @ .., "json"]) => {
-            images::distribution(&name.join("/"), &request, served).await
+            registry::distribution(&name.join("/"), &request, served).await
         }
         (_, ["volumes", rest @ ..]) => volumes::route(&method, rest, request, served).await,
         (_, ["networks", rest @ ..]) => networks::route(&method, rest, request, served).await,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::Method;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue, SERVER};
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
@@ -31,20 +32,14 @@ pub(crate) async fn connection(stream: Connection, peer: String, served: Arc<Ser
         let (served, peer) = (served.clone(), peer.clone());
         async move { Ok::<Reply, Infallible>(noted(request, served, &peer).await) }
     });
-    let serving = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .title_case_headers(true)
-        .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(begun), service)
-        .with_upgrades();
+    let serving = http().serve_connection(TokioIo::new(begun), service).with_upgrades();
     // A client that goes in the middle of something is nobody's fault.
     drop(serving.await);
 }
 
 /// Answers one request; what may change something is noted with who asked for it.
 async fn noted(raw: hyper::Request<Incoming>, served: Arc<Served>, peer: &str) -> Reply {
-    if matches!(*raw.method(), Method::GET | Method::HEAD) {
+    if matches!(*raw.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return answer(raw, served).await;
     }
     let what = format!("{} {}", raw.method(), raw.uri().path());
@@ -53,9 +48,22 @@ async fn noted(raw: hyper::Request<Incoming>, served: Arc<Served>, peer: &str) -
     reply
 }
 
+/// How HTTP is spoken.
+pub(crate) fn http() -> Builder {
+    let mut http = Builder::new();
+    http.timer(TokioTimer::new()).title_case_headers(true);
+    http.header_read_timeout(HEAD_WITHIN).max_buf_size(LARGEST_HEAD);
+    http
+}
+
+/// The decoded path of a request, with the version.
+pub(crate) fn path(raw: &hyper::Request<Incoming>) -> String {
+    percent_encoding::percent_decode_str(raw.uri().path()).decode_utf8_lossy().into_owned()
+}
+
 /// Answers one request.
 async fn answer(raw: hyper::Request<Incoming>, served: Arc<Served>) -> Reply {
-    let path = percent_encoding::percent_decode_str(raw.uri().path()).decode_utf8_lossy().into_owned();
+    let path = path(&raw);
     let outcome = match version::split(&path) {
         Ok((version, rest)) => {
             let rest = rest.to_owned();

@@ -1,11 +1,12 @@
-//! The endpoints about the server itself: `_ping`, `version`, `info`, `auth`, `system/df`.
+//! The endpoints about the server itself: `_ping`, `version`, `info`.
 
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, PRAGMA};
 
-use crate::Served;
 use crate::failure::Result;
 use crate::reply::{self, Body, Reply};
+use crate::request::Request;
+use crate::{Served, compat};
 
 /// `_ping`: lives, and speaks this version.
 pub(crate) fn ping() -> Result<Reply> {
@@ -24,6 +25,8 @@ pub(crate) async fn version(served: &Served) -> Result<Reply> {
 }
 
 /// `info`.
-pub(crate) async fn info(served: &Served) -> Result<Reply> {
-    reply::ok(&served.engines.run(engine::Engine::info).await?)
+pub(crate) async fn info(request: &Request, served: &Served) -> Result<Reply> {
+    let mut document = served.engines.run(engine::Engine::info).await?;
+    compat::info(&mut document, request.version);
+    reply::ok(&document)
 }

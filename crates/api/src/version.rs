@@ -11,8 +11,10 @@ pub(crate) struct Version(pub(crate) u16, pub(crate) u16);
 
 /// The oldest version that is served.
 pub(crate) const OLDEST: Version = Version(1, 24);
-/// The newest version, and that of a path that names none.
-pub(crate) const NEWEST: Version = Version(1, 51);
+/// The version that clients are told of, and that of a path that names none.
+pub(crate) const USUAL: Version = Version(1, 51);
+/// The newest version that a path may name.
+pub(crate) const NEWEST: Version = Version(1, 55);
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,7 +24,7 @@ impl fmt::Display for Version {
 
 /// The version and the rest of a path: `/v1.44/info` is `1.44` and `/info`.
 pub(crate) fn split(path: &str) -> Result<(Version, &str)> {
-    let Some((version, rest)) = prefix(path) else { return Ok((NEWEST, path)) };
+    let Some((version, rest)) = prefix(path) else { return Ok((USUAL, path)) };
     if version < OLDEST {
         return Err(Failure::bad_request(format!(
             "client version {version} is too old. Minimum supported API version is {OLDEST}, please upgrade your client to a newer version"
@@ -51,11 +53,11 @@ mod tests {
     #[test]
     fn paths_name_a_version_or_not() {
         assert_eq!(split("/v1.40/info").unwrap(), (Version(1, 40), "/info"));
-        assert_eq!(split("/info").unwrap(), (NEWEST, "/info"));
-        assert_eq!(split("/volumes/x").unwrap(), (NEWEST, "/volumes/x"));
-        assert_eq!(split("/v1.x/info").unwrap(), (NEWEST, "/v1.x/info"));
+        assert_eq!(split("/info").unwrap(), (USUAL, "/info"));
+        assert_eq!(split("/volumes/x").unwrap(), (USUAL, "/volumes/x"));
+        assert_eq!(split("/v1.x/info").unwrap(), (USUAL, "/v1.x/info"));
         assert!(split("/v1.12/info").unwrap_err().message.starts_with("client version 1.12 is too old."));
-        assert!(split("/v1.99/info").unwrap_err().message.ends_with("Maximum supported API version is 1.51"));
+        assert!(split("/v1.99/info").unwrap_err().message.ends_with("Maximum supported API version is 1.55"));
         assert!(Version(1, 9) < Version(1, 24));
     }
 }

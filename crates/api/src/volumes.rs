@@ -23,7 +23,8 @@ pub(crate) async fn route(method: &Method, path: &[&str], request: Request, serv
         (&Method::GET, [name]) => inspect(name, served).await,
         (&Method::DELETE, [name]) => remove(name, &request, served).await,
         (&Method::PUT, [_]) => {
-            Err(Failure::new(hyper::StatusCode::SERVICE_UNAVAILABLE, "This node is not a swarm manager."))
+            let message = "volume update only valid for cluster volumes, but swarm is unavailable";
+            Err(Failure::new(hyper::StatusCode::SERVICE_UNAVAILABLE, message))
         }
         _ => Err(not_found()),
     }
@@ -63,11 +64,16 @@ async fn create(mut request: Request, served: &Served) -> Result<Reply> {
     if wanted.cluster_volume_spec.is_some() {
         return Err(Failure::new(hyper::StatusCode::SERVICE_UNAVAILABLE, "This node is not a swarm manager."));
     }
+    let shown = wanted.name.clone();
     let made = served.engines.run(move |engine| {
         let driver = if wanted.driver.is_empty() { "local" } else { &wanted.driver };
         engine.create_volume(Some(&wanted.name), driver, &wanted.driver_opts, &wanted.labels)
     });
-    reply::created(&document(&made.await?))
+    let made = made.await.map_err(|failure| match shown.is_empty() {
+        true => failure,
+        false => Failure { message: format!("create {shown}: {}", failure.message), ..failure },
+    });
+    reply::created(&document(&made?))
 }
 
 async fn inspect(name: &str, served: &Served) -> Result<Reply> {

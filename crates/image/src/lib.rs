@@ -70,7 +70,7 @@ pub use lists::{Annotation, Lists, PushedList};
 pub use merged::export;
 pub use opened::open_archive;
 pub use pack::{Owners, Packer, is_window_to_kernel};
-pub use pull::{Pull, Pulled};
+pub use pull::{Distribution, Pull, Pulled, ask};
 pub use push::{Push, Pushed};
 pub use reference::Reference;
 pub use remote::{

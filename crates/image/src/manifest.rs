@@ -133,6 +133,22 @@ pub(crate) fn parse(bytes: &[u8], what: &str) -> Result<Document> {
     }
 }
 
+/// The media type that a document has, by its own word or else by its kind.
+pub(crate) fn media_type(bytes: &[u8], document: &Document) -> String {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Said {
+        #[serde(default)]
+        media_type: String,
+    }
+    let said = serde_json::from_slice::<Said>(bytes).map(|said| said.media_type).unwrap_or_default();
+    match (said.is_empty(), document) {
+        (false, _) => said,
+        (true, Document::Index(_)) => ACCEPTED[0].to_owned(),
+        (true, Document::Manifest(_)) => ACCEPTED[2].to_owned(),
+    }
+}
+
 fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest> {
     if !CONFIGS.contains(&config.media_type.as_str()) {
         let text = format!("not a container image but an artifact: its configuration is {:?}", config.media_type);

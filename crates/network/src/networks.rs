@@ -76,13 +76,12 @@ fn own(connection: &Connection) -> Result<Vec<(Net, String)>> {
 
 /// What the name of a network may be, as with Docker.
 pub fn check_name(name: &str) -> Result<()> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    let good = name.bytes().all(plain) && name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
+    // Docker takes every name, blanks within included; those that a reference cannot mean are refused.
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | ' ');
+    let good = name.chars().all(plain) && name.trim() == name && !name.starts_with(['.', '-', '_']);
     match (good, name) {
         _ if name.trim().is_empty() => Err(Error::invalid("invalid name: name is empty")),
-        (false, _) => Err(Error::invalid(format!(
-            "invalid network name: {name} includes invalid characters, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed"
-        ))),
+        (false, _) => Err(Error::invalid(format!("invalid network name: {name:?} includes invalid characters"))),
         (_, "bridge" | "host" | "none" | "default" | "container" | "ingress") => {
             // Docker's words have the blank.
             Err(Error::new(Kind::Forbidden, format!("operation is not permitted on predefined {name} network ")))

@@ -196,7 +196,11 @@ pub fn check_endpoint<'a>(options: impl Iterator<Item = (&'a String, &'a String)
             IFNAME => is_device(value) && value != "lo",
             SYSCTLS => value.split(',').all(|pair| sysctl_path(pair, "eth0").is_some()),
             EGRESS | INGRESS => rate(value).is_some(),
-            _ => return Err(Error::invalid(format!("unknown option {name} of an endpoint"))),
+            name if name.starts_with("com.docker.network.") => {
+                return Err(Error::invalid(format!("unknown option {name} of an endpoint")));
+            }
+            // Notes of somebody else's are kept and shown, as with Docker.
+            _ => true,
         };
         if !valid {
             return Err(Error::invalid(format!("invalid value for option {name}: {value:?}")));

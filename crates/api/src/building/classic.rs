@@ -14,10 +14,10 @@ use super::context::Scratch;
 use super::parameters::Parameters;
 use super::transcript::Transcript;
 use crate::Served;
-use crate::images::Upload;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::stream;
+use crate::upload::Upload;
 
 /// Names of a Dockerfile that is not named.
 const USUAL: [&str; 2] = ["Dockerfile", "dockerfile"];

@@ -21,6 +21,8 @@ use crate::failure::{Failure, Result};
 use crate::hijack::{self, Manner};
 use crate::reply::{Body, Reply, Writer};
 use crate::request::Request;
+use crate::version::Version;
+use crate::websocket;
 
 /// Bytes moved at a time for clients that do not change the protocol.
 const CHUNK: usize = 16 << 10;
@@ -195,7 +197,31 @@ pub(crate) async fn bridge(mut socket: UnixStream, mut input: Incoming, writer: 
     }
 }
 
-/// Attaches by way of a web socket.
-pub(super) async fn websocket(_name: &str, _request: &Request, _served: &Served) -> Result<Reply> {
-    Err(Failure::not_implemented("web sockets are not served yet"))
+/// Attaches by way of a web socket: nothing is framed, whatever the container writes is one stream.
+pub(super) async fn websocket(name: &str, mut request: Request, served: &Arc<Served>) -> Result<Reply> {
+    let Some(reply) = websocket::accept(&request) else {
+        return Err(Failure::bad_request("not a websocket handshake"));
+    };
+    let keys = Keys::parse(request.text("detachKeys").unwrap_or_default()).map_err(Failure::bad_request)?;
+    let looked = name.to_owned();
+    let brief = served.engines.run(move |engine| engine.brief(&looked)).await?;
+    // Until version 1.42 all streams were attached, whatever was asked for.
+    let wants = |stream: &str| request.version < Version(1, 42) || request.boolean(stream);
+    let wanted = Wanted {
+        attach: Attach { stdin: wants("stdin"), stdout: wants("stdout"), stderr: wants("stderr") },
+        logs: request.boolean("logs"),
+        stream: request.boolean("stream"),
+        manner: Manner { tty: true, keys, until_exit: false },
+    };
+    let source = source(&brief, &wanted, served).await?;
+    let (id, served) = (brief.id, served.clone());
+    let (near, far) = UnixStream::pair()?;
+    let upgrade = request.upgrade();
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgrade.await {
+            websocket::relay(upgraded, near).await;
+        }
+    });
+    tokio::spawn(async move { note(&served, serve(far, Vec::new(), source, wanted, &id, &served).await) });
+    Ok(reply)
 }

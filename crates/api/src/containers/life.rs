@@ -78,20 +78,30 @@ pub(super) async fn rename(name: &str, request: &Request, served: &Served) -> Re
         return Err(Failure::bad_request("Neither old nor new names may be empty"));
     }
     let name = name.to_owned();
-    served.engines.run(move |engine| engine.rename(&name, &new)).await?;
+    let renamed = served.engines.run(move |engine| {
+        // Whether there is such a container comes before what is wrong with its new name.
+        let id = engine.brief(&name)?.id;
+        engine.rename(&id, &new)
+    });
+    renamed.await.map_err(|failure| match failure.message.starts_with("Conflict. ") {
+        true => Failure { message: format!("Error when allocating new name: {}", failure.message), ..failure },
+        false => failure,
+    })?;
     reply::no_content()
 }
 
 /// Rows and columns of a `resize`.
 pub(crate) fn size(request: &Request) -> Result<(u16, u16)> {
-    let side = |name: &str| -> Result<u16> {
-        let text = request.given(name).unwrap_or_default();
-        let wrong = || Failure::bad_request(format!("invalid resize {name} value: \"{text}\": invalid syntax"));
-        let value: u32 = text.parse().map_err(|_| wrong())?;
+    let side = |parameter: &str, name: &str| -> Result<u16> {
+        let text = request.given(parameter).unwrap_or_default();
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if digits { "value out of range" } else { "invalid syntax" };
+        let value = text.parse::<u32>();
+        let value = value.map_err(|_| Failure::bad_request(format!("invalid resize {name} \"{text}\": {why}")))?;
         Ok(u16::try_from(value).unwrap_or(u16::MAX))
     };
-    let rows = side("h")?;
-    Ok((rows, side("w")?))
+    let rows = side("h", "height")?;
+    Ok((rows, side("w", "width")?))
 }
 
 /// Sets the size of its terminal.
@@ -145,7 +155,8 @@ pub(super) async fn update(name: &str, request: &mut Request, served: &Served) -
     };
     let name = name.to_owned();
     let warnings = served.engines.run(move |engine| engine.update(&name, &wanted)).await?;
-    reply::ok(&json!({ "Warnings": warnings }))
+    // Docker shows none as null.
+    reply::ok(&json!({ "Warnings": Some(warnings).filter(|warnings| !warnings.is_empty()) }))
 }
 
 /// Removes it.

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use engine::{Change, ChangeKind};
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::reply::{self, Reply};
 use crate::request::Request;
-use crate::{Served, stream};
+use crate::{Served, compat, stream};
 
 /// Everything about it.
 pub(super) async fn inspect(name: &str, request: &Request, served: &Served) -> Result<Reply> {
     let (name, size) = (name.to_owned(), request.boolean("size"));
-    reply::ok(&served.engines.run(move |engine| engine.inspect_container(&name, size)).await?)
+    let mut document = served.engines.run(move |engine| engine.inspect_container(&name, size)).await?;
+    compat::container(&mut document, request.version);
+    reply::ok(&document)
 }
 
 /// Its processes.
@@ -45,9 +47,4 @@ pub(super) async fn changes(name: &str, served: &Served) -> Result<Reply> {
 pub(super) async fn export(name: &str, served: &Arc<Served>) -> Result<Reply> {
     let name = name.to_owned();
     stream::bytes(served, move |engine, output| engine.export(&name, output)).await
-}
-
-/// Files from and to it.
-pub(super) fn archive() -> Result<Reply> {
-    Err(Failure::not_implemented("files cannot be copied yet"))
 }

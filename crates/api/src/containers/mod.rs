@@ -1,5 +1,6 @@
 //! The endpoints below `/containers`. One verb or a family of like ones a file; here is who does what.
 
+mod archive;
 mod attach;
 mod create;
 mod life;
@@ -13,13 +14,14 @@ use std::sync::Arc;
 
 use hyper::Method;
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::router::not_found;
 use crate::{Served, execs};
 
 pub(crate) use attach::bridge;
+pub(crate) use create::parse;
 pub(crate) use life::size;
 pub(crate) use list::summary;
 
@@ -29,13 +31,25 @@ pub(crate) async fn route(method: &Method, path: &[&str], request: Request, serv
         (&Method::GET, ["json"]) => list::list(&request, served).await,
         (&Method::POST, ["create"]) => create::create(request, served).await,
         (&Method::POST, ["prune"]) => life::prune(&request, served).await,
+        (&Method::GET | &Method::POST, [_, "checkpoints"]) | (&Method::DELETE, [_, "checkpoints", _]) => {
+            Err(experimental())
+        }
         (&Method::GET, [name, verb]) => get(name, verb, request, served).await,
-        (&Method::GET, [name, "attach", "ws"]) => attach::websocket(name, &request, served).await,
+        (&Method::GET, [name, "attach", "ws"]) => attach::websocket(name, request, served).await,
         (&Method::POST, [name, verb]) => post(name, verb, request, served).await,
-        (&Method::HEAD | &Method::PUT, [_, "archive"]) => look::archive(),
+        (&Method::HEAD, [name, "archive"]) => archive::look(name, &request, served).await,
+        (&Method::PUT, [name, "archive"]) => archive::put(name, request, served).await,
         (&Method::DELETE, [name]) => life::remove(name, &request, served).await,
         _ => Err(not_found()),
     }
+}
+
+/// Checkpoints are an experimental feature of Docker's, which clients are told is off.
+fn experimental() -> Failure {
+    Failure::not_implemented(
+        "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to \
+         enable it.",
+    )
 }
 
 async fn get(name: &str, verb: &str, request: Request, served: &Arc<Served>) -> Result<Reply> {
@@ -44,7 +58,7 @@ async fn get(name: &str, verb: &str, request: Request, served: &Arc<Served>) -> 
         "top" => look::top(name, &request, served).await,
         "changes" => look::changes(name, served).await,
         "export" => look::export(name, served).await,
-        "archive" => look::archive(),
+        "archive" => archive::get(name, &request, served).await,
         "logs" => logs::logs(name, &request, served).await,
         "stats" => stats::stats(name, &request, served).await,
         _ => Err(not_found()),

@@ -17,7 +17,7 @@ pub(crate) async fn commit(request: &mut Request, served: &Served) -> Result<Rep
     });
     let container = request.text("container").unwrap_or_default().to_owned();
     if container.is_empty() {
-        return Err(Failure::not_found("No such container: "));
+        return Err(Failure::bad_request("invalid name or ID supplied: \"\""));
     }
     let reference = request.text("repo").map(|repository| match request.text("tag") {
         Some(tag) => format!("{repository}:{tag}"),

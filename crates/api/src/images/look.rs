@@ -3,25 +3,41 @@
 use engine::{HistoryRow, ImageRow, RemovedImage};
 use serde_json::{Value, json};
 
-use crate::Served;
 use crate::failure::{Failure, Result};
 use crate::registry::{access, platform};
 use crate::reply::{self, Reply};
 use crate::request::Request;
 use crate::version::Version;
+use crate::{Served, compat};
 
 /// Lists images.
 pub(super) async fn list(request: &Request, served: &Served) -> Result<Reply> {
-    let (all, filters) = (request.boolean("all"), request.filters()?);
-    let rows = served.engines.run(move |engine| engine.list_images(all, &filters)).await?;
-    let with_virtual = request.version < Version(1, 44);
-    reply::ok(&rows.iter().map(|row| summary(row, with_virtual)).collect::<Vec<_>>())
+    let (all, mut filters) = (request.boolean("all"), request.filters()?);
+    if let Some(pattern) = request.text("filter").filter(|_| request.version < Version(1, 25)) {
+        filters.entry("reference".to_owned()).or_insert_with(|| vec![pattern.to_owned()]);
+    }
+    let with_shared = request.version >= Version(1, 42) && request.boolean("shared-size");
+    let looked = served.engines.run(move |engine| {
+        let rows = engine.list_images(all, &filters)?;
+        let usage = if with_shared { engine.disk_usage()?.images } else { Vec::new() };
+        Ok((rows, usage))
+    });
+    let (rows, usage) = looked.await?;
+    let shared = |id: &str| usage.iter().find(|one| one.image.id == id).map(|one| one.shared);
+    let document = |row: &ImageRow| {
+        let mut document = summary(row, request.version);
+        if let Some(shared) = shared(&row.id) {
+            document["SharedSize"] = json!(shared);
+        }
+        document
+    };
+    reply::ok(&rows.iter().map(document).collect::<Vec<_>>())
 }
 
 /// Docker's `Summary` of one image.
-pub(crate) fn summary(row: &ImageRow, with_virtual: bool) -> Value {
+pub(crate) fn summary(row: &ImageRow, version: Version) -> Value {
     let mut document = json!({
-        "Containers": -1,
+        "Containers": if version < Version(1, 51) { json!(-1) } else { json!(row.containers) },
         "Created": row.created,
         "Id": row.id,
         "Labels": if row.labels.is_empty() { Value::Null } else { json!(row.labels) },
@@ -31,16 +47,22 @@ pub(crate) fn summary(row: &ImageRow, with_virtual: bool) -> Value {
         "SharedSize": -1,
         "Size": row.size,
     });
-    if with_virtual {
+    if version < Version(1, 44) {
         document["VirtualSize"] = json!(row.size);
+    }
+    if version < Version(1, 43) && row.repo_tags.is_empty() && row.repo_digests.is_empty() {
+        document["RepoTags"] = json!(["<none>:<none>"]);
+        document["RepoDigests"] = json!(["<none>@<none>"]);
     }
     document
 }
 
 /// Everything about one.
-pub(super) async fn inspect(name: &str, served: &Served) -> Result<Reply> {
+pub(super) async fn inspect(name: &str, request: &Request, served: &Served) -> Result<Reply> {
     let name = name.to_owned();
-    reply::ok(&served.engines.run(move |engine| engine.inspect_image(&name)).await?)
+    let mut document = served.engines.run(move |engine| engine.inspect_image(&name)).await?;
+    compat::image(&mut document, request.version);
+    reply::ok(&document)
 }
 
 /// How it was made.
@@ -63,6 +85,10 @@ pub(super) async fn history(name: &str, request: &Request, served: &Served) -> R
 /// Gives it one more name.
 pub(super) async fn tag(name: &str, request: &Request, served: &Served) -> Result<Reply> {
     let repository = request.text("repo").unwrap_or_default();
+    if repository == "sha256" {
+        let message = "refusing to create an ambiguous tag using digest algorithm as name";
+        return Err(Failure::bad_request(message));
+    }
     let reference = match request.text("tag") {
         Some(tag) => format!("{repository}:{tag}"),
         None => repository.to_owned(),
@@ -74,6 +100,9 @@ pub(super) async fn tag(name: &str, request: &Request, served: &Served) -> Resul
 
 /// Removes a name, and the image with its last one.
 pub(super) async fn remove(name: &str, request: &Request, served: &Served) -> Result<Reply> {
+    if name.trim().is_empty() {
+        return Err(Failure::bad_request("image name cannot be blank"));
+    }
     let (name, force, no_prune) = (name.to_owned(), request.boolean("force"), request.boolean("noprune"));
     let removed = served.engines.run(move |engine| engine.remove_image(&name, force, no_prune)).await?;
     reply::ok(&removed.iter().map(line).collect::<Vec<_>>())

@@ -10,13 +10,12 @@ use std::sync::Arc;
 use hyper::Method;
 
 use crate::Served;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::router::not_found;
 
 pub(crate) use commit::commit;
-pub(crate) use load::Upload;
 pub(crate) use look::summary;
 
 /// Answers a request below `/images`. Names have slashes.
@@ -26,7 +25,7 @@ pub(crate) async fn route(method: &Method, path: &[&str], request: Request, serv
         (&Method::GET, ["search"]) => look::search(&request, served).await,
         (&Method::GET, ["get"]) => load::save(request.all("names"), &request, served).await,
         (&Method::GET, [name @ .., "get"]) => load::save(vec![name.join("/")], &request, served).await,
-        (&Method::GET, [name @ .., "json"]) => look::inspect(&name.join("/"), served).await,
+        (&Method::GET, [name @ .., "json"]) => look::inspect(&name.join("/"), &request, served).await,
         (&Method::GET, [name @ .., "history"]) => look::history(&name.join("/"), &request, served).await,
         (&Method::POST, ["create"]) => pull::create(request, served).await,
         (&Method::POST, ["load"]) => load::load(request, served).await,
@@ -36,9 +35,4 @@ pub(crate) async fn route(method: &Method, path: &[&str], request: Request, serv
         (&Method::DELETE, name) if !name.is_empty() => look::remove(&name.join("/"), &request, served).await,
         _ => Err(not_found()),
     }
-}
-
-/// `GET /distribution/{name}/json`.
-pub(crate) async fn distribution(_name: &str, _request: &Request, _served: &Served) -> Result<Reply> {
-    Err(Failure::not_implemented("registries cannot be asked yet"))
 }

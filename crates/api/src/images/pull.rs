@@ -6,13 +6,13 @@ use std::sync::Arc;
 use engine::{ImportRequest, PullProgress, PullRequest, PushRequest};
 use serde_json::{Value, json};
 
-use super::load::Upload;
 use crate::Served;
 use crate::failure::{Failure, Result};
 use crate::registry::{access, platform};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::stream::documents as stream;
+use crate::upload::Upload;
 
 /// Pulls (`fromImage`) or imports (`fromSrc`).
 pub(super) async fn create(request: Request, served: &Arc<Served>) -> Result<Reply> {
@@ -28,26 +28,28 @@ pub(super) async fn create(request: Request, served: &Arc<Served>) -> Result<Rep
     import(request, served).await
 }
 
-/// Makes an image of a file system archive: the body's (`fromSrc=-`).
+/// Makes an image of a file system archive: the body's (`fromSrc=-`), or what an address names.
 async fn import(request: Request, served: &Arc<Served>) -> Result<Reply> {
-    match request.text("fromSrc") {
-        Some("-") => {}
-        Some(_) => {
-            return Err(Failure::not_implemented(
-                "archives are imported from the request's body only, not from addresses",
-            ));
-        }
-        None => return Err(Failure::bad_request("nothing to do: neither fromImage nor fromSrc is given")),
-    }
+    let source = request.text("fromSrc").map(str::to_owned);
+    let nothing = || Failure::bad_request("nothing to do: neither fromImage nor fromSrc is given");
+    let source = source.ok_or_else(nothing)?;
     let wanted = ImportRequest {
         reference: request.text("repo").map(|repository| with_tag(repository, request.text("tag"))),
         changes: request.all("changes"),
         message: request.text("message").unwrap_or_default().to_owned(),
         platform: request.text("platform").map(str::to_owned),
     };
+    let access = access(&request);
     let mut upload = Upload::new(request.into_body());
     stream(served, move |engine, tell| {
-        let id = engine.import(&mut upload, &wanted)?;
+        let id = match source.as_str() {
+            "-" => engine.import(&mut upload, &wanted)?,
+            url => {
+                let mut archive = engine.download(url, &access)?;
+                tell(json!({ "status": format!("Downloading from {url}") }));
+                engine.import(&mut archive, &wanted)?
+            }
+        };
         tell(json!({ "status": id }));
         Ok(())
     })

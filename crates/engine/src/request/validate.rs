@@ -21,6 +21,7 @@ pub(crate) fn check(request: &CreateRequest) -> Result<Vec<String>> {
     check_life(&request.host)?;
     check_hosts(&request.host)?;
     check_security(&request.host)?;
+    crate::request::network::ports(&request.config, &request.host)?;
     limits::check(&request.host)?;
     Ok(warnings(&request.host))
 }

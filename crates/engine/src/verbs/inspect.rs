@@ -170,7 +170,7 @@ impl Engine {
     }
 
     /// `Networks`: a document for each network of a container.
-    fn network_documents(&self, container: &Container) -> Result<serde_json::Map<String, Value>> {
+    pub(crate) fn network_documents(&self, container: &Container) -> Result<serde_json::Map<String, Value>> {
         let mut documents = serde_json::Map::new();
         let mode = container.host.network_mode.as_str();
         if matches!(mode, "host" | "none") {

@@ -46,12 +46,20 @@ pub struct ContainerRow {
     pub exit_code: i64,
     /// Ports in `ps` form.
     pub ports: String,
+    /// The same ports one by one.
+    pub shown_ports: Vec<ports::ShownPort>,
     /// Labels.
     pub labels: Map<String>,
     /// Mounts.
     pub mounts: Vec<MountPoint>,
     /// Network names.
     pub networks: Vec<String>,
+    /// The network mode as asked for.
+    pub network_mode: String,
+    /// `NetworkSettings.Networks` of `inspect`: a document for each network.
+    pub endpoints: serde_json::Map<String, serde_json::Value>,
+    /// State of the health check and failures in a row, where there is a check.
+    pub health: Option<(String, i64)>,
     /// Bytes changed, and bytes in all (only with `size`).
     pub sizes: Option<(u64, u64)>,
 }
@@ -119,6 +127,7 @@ impl Engine {
     fn row(&self, view: &View, size: bool, image_sizes: &mut BTreeMap<String, u64>) -> Result<ContainerRow> {
         let container = &view.container;
         let sizes = size.then(|| self.sizes(view, image_sizes));
+        let shown_ports = self.shown_ports(view)?;
         Ok(ContainerRow {
             id: container.id.clone(),
             name: container.name.clone(),
@@ -129,10 +138,14 @@ impl Engine {
             status: view.status(),
             status_text: view.phrase(),
             exit_code: view.exit_code(),
-            ports: ports::column(&self.shown_ports(view)?),
+            ports: ports::column(&shown_ports),
+            shown_ports,
             labels: container.config.labels.clone(),
             mounts: container.mounts.iter().map(|mount| mount.point.clone()).collect(),
             networks: self.network_names(container)?,
+            network_mode: container.host.network_mode.clone(),
+            endpoints: self.network_documents(container)?,
+            health: view.state().health.map(|health| (health.status, health.failing_streak)),
             sizes,
         })
     }
@@ -240,13 +253,15 @@ impl<'a> Condition<'a> {
 
 fn status(word: &str) -> Result<Status> {
     serde_json::from_value(serde_json::Value::from(word)).map_err(|_| {
-        Error::invalid(format!("invalid filter 'status={word}'"))
-            .hinted("the states are created, running, paused, restarting, removing, exited and dead")
+        Error::invalid(format!(
+            "invalid filter 'status={word}': invalid value for state ({word}): must be one of created, running, paused, \
+             restarting, removing, exited, dead"
+        ))
     })
 }
 
 fn code(text: &str) -> Result<i64> {
-    text.parse().map_err(|_| Error::invalid(format!("invalid filter 'exited={text}'")))
+    text.parse().map_err(|_| Error::invalid(format!("invalid filter 'exited={text}': invalid syntax")))
 }
 
 fn check_health(filters: &Filters<'_>) -> Result<()> {
@@ -255,7 +270,10 @@ fn check_health(filters: &Filters<'_>) -> Result<()> {
         .iter()
         .find(|word| !matches!(word.as_str(), "starting" | "healthy" | "unhealthy" | "none"))
     {
-        Some(word) => Err(Error::invalid(format!("invalid filter 'health={word}'"))),
+        Some(word) => Err(Error::invalid(format!(
+            "invalid filter 'health={word}': invalid value for health ({word}): must be one of none, starting, healthy, \
+             unhealthy"
+        ))),
         None => Ok(()),
     }
 }

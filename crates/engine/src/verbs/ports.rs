@@ -11,15 +11,15 @@ use crate::{Engine, Result};
 /// A port of a container that runs: one line for each address of the host that it is published on, and one for each
 /// exposed port that is not published.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ShownPort {
+pub struct ShownPort {
     /// The container's port.
-    pub(crate) private: u16,
+    pub private: u16,
     /// The host's address; empty: not published.
-    pub(crate) ip: String,
+    pub ip: String,
     /// The host's port.
-    pub(crate) public: u16,
+    pub public: u16,
     /// `tcp`, `udp` or `sctp`.
-    pub(crate) protocol: String,
+    pub protocol: String,
 }
 
 impl Engine {

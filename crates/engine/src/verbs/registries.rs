@@ -11,7 +11,7 @@ pub use image::Found as SearchResult;
 pub use image::Pull as PullRequest;
 /// What to push.
 pub use image::Push as PushRequest;
-pub use image::{Credentials, Pulled, Pushed};
+pub use image::{Credentials, Distribution, Pulled, Pushed};
 
 impl Engine {
     /// Pulls from a registry; the image (with `all_tags` that of the last tag).
@@ -42,6 +42,11 @@ impl Engine {
     /// Checks credentials with a registry (`host[:port]`); a token to keep instead of the password, if there is one.
     pub fn log_in(&self, host: &str, access: &Access) -> Result<Option<String>> {
         Ok(image::log_in(access, host)?)
+    }
+
+    /// What a registry says about a reference.
+    pub fn distribution(&self, reference: &str, access: &Access) -> Result<Distribution> {
+        Ok(image::ask(access, reference)?)
     }
 
     /// Begins to download what a URL names, for `import`.

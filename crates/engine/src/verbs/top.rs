@@ -143,7 +143,7 @@ fn by_ps(pids: &BTreeSet<i32>, arguments: &[String]) -> Result<Top> {
     }
     if !output.status.success() {
         let reason = String::from_utf8_lossy(&output.stderr);
-        let reason = Some(reason.trim()).filter(|reason| !reason.is_empty()).map(str::to_owned);
+        let reason = reason.trim().lines().next().map(str::to_owned);
         return Err(Error::invalid(format!("ps: {}", reason.unwrap_or_else(|| output.status.to_string()))));
     }
     let text = String::from_utf8_lossy(&output.stdout);

@@ -1,6 +1,7 @@
 //! `pull`: from a reference to a published image. Layers are downloaded, inflated and stored at the same time, several
 //! of them in parallel; nothing is published before every digest was right.
 
+mod ask;
 mod download;
 mod layers;
 mod partial;
@@ -20,6 +21,7 @@ use crate::{Digest, Reference, blobs, config, limits, verify};
 use download::Wanted;
 use partial::Partial;
 
+pub use ask::{Distribution, ask};
 pub(crate) use remote::Remote;
 
 /// What to pull.
