@@ -23,6 +23,7 @@ fn versions_are_negotiated() {
     assert_eq!(old.status, 400);
     assert!(old.json()["message"].as_str().unwrap().starts_with("client version 1.12 is too old. Minimum supported"));
     assert!(api.get("/v1.99/info").text().contains("client version 1.99 is too new"));
+    assert_eq!(api.get("/v1.52/info").status, 200);
     assert_eq!(api.get("/info").json()["OSType"], "linux");
 }
 
@@ -299,4 +300,96 @@ fn slow_and_vanished_readers_cost_little() {
     wait_until("their connections are closed", Duration::from_secs(20), || {
         Some(()).filter(|()| descriptors() + 40 <= before)
     });
+}
+
+/// Opens a web socket (RFC 6455) on a container's streams.
+fn web_socket(
+    api: &Api<'_>,
+    path: &str,
+) -> (std::os::unix::net::UnixStream, BufReader<std::os::unix::net::UnixStream>) {
+    let mut stream = api.connect();
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let told = head(&mut reader);
+    assert!(told.starts_with("HTTP/1.1 101 "), "{told}");
+    // The answer to the key that the standard has for an example.
+    assert!(told.to_lowercase().contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{told}");
+    (stream, reader)
+}
+
+#[test]
+fn a_web_socket_becomes_the_streams_of_a_container() {
+    let env = Env::with_busybox();
+    let api = Api::start(&env);
+    let create = json!({ "Image": "busybox", "Cmd": ["sh", "-c", "read line; echo $line >&2"], "OpenStdin": true, "StdinOnce": true });
+    assert_eq!(api.post("/containers/create?name=web", &create).status, 201);
+    assert_eq!(api.get("/containers/web/attach/ws?stream=1").status, 400);
+    let (mut stream, mut reader) = web_socket(&api, "/containers/web/attach/ws?stream=1&stdin=1&stdout=1&stderr=1");
+    assert_eq!(api.request("POST", "/containers/web/start", &[], b"").status, 204);
+    // A masked text message, the mask being zero; what comes back is binary and not framed a second time.
+    stream.write_all(b"\x81\x86\0\0\0\0typed\n").unwrap();
+    let mut message = [0; 8];
+    std::io::Read::read_exact(&mut reader, &mut message).unwrap();
+    assert_eq!(&message, b"\x82\x06typed\n");
+    let mut close = [0; 2];
+    std::io::Read::read_exact(&mut reader, &mut close).unwrap();
+    assert_eq!(close[0], 0x88, "the end of the container is the end of the connection");
+}
+
+#[test]
+fn lists_show_ports_networks_and_what_their_version_had() {
+    let env = Env::with_busybox();
+    let api = Api::start(&env);
+    let create = json!({ "Image": "busybox", "Cmd": ["sleep", "1000"], "ExposedPorts": { "81/tcp": {} },
+        "HostConfig": { "PortBindings": { "80/tcp": [{ "HostIp": "127.0.0.1", "HostPort": "" }] } } });
+    assert_eq!(api.post("/containers/create?name=web", &create).status, 201);
+    assert_eq!(api.request("POST", "/containers/web/start", &[], b"").status, 204);
+    let row = api.get("/containers/json").json()[0].clone();
+    let ports = row["Ports"].as_array().unwrap();
+    let of = |number: u64| ports.iter().find(|port| port["PrivatePort"] == number).unwrap_or_else(|| panic!("{row}"));
+    assert_eq!((&of(80)["IP"], &of(80)["Type"]), (&json!("127.0.0.1"), &json!("tcp")));
+    assert!(of(80)["PublicPort"].as_u64().unwrap() > 0);
+    assert_eq!(of(81), &json!({ "PrivatePort": 81, "Type": "tcp" }));
+    assert_eq!(row["HostConfig"]["NetworkMode"], "bridge");
+    let inspected = api.get("/containers/web/json").json();
+    let address = inspected["NetworkSettings"]["Networks"]["bridge"]["IPAddress"].as_str().unwrap().to_owned();
+    assert!(!address.is_empty());
+    assert_eq!(row["NetworkSettings"]["Networks"]["bridge"]["IPAddress"], address.as_str());
+    assert_eq!(inspected["NetworkSettings"]["IPAddress"], address.as_str());
+    assert!(api.get("/v1.52/containers/web/json").json()["NetworkSettings"].get("IPAddress").is_none());
+    assert_eq!(api.get("/v1.52/containers/json").json()[0]["Health"]["Status"], "none");
+    assert!(api.get("/v1.43/images/json").json()[0]["VirtualSize"].as_u64().unwrap() > 0);
+    assert!(api.get("/images/json").json()[0].get("VirtualSize").is_none());
+    assert!(api.get("/v1.44/images/busybox/json").json()["ContainerConfig"].is_object());
+    assert!(api.get("/images/busybox/json").json().get("ContainerConfig").is_none());
+    let usage = api.get("/v1.52/system/df?verbose=0").json();
+    assert_eq!((&usage["ImageUsage"]["TotalCount"], usage.get("Images")), (&json!(1), None));
+    assert_eq!(
+        api.post(
+            "/v1.43/containers/create",
+            &json!({ "Image": "busybox", "NetworkingConfig": {
+        "EndpointsConfig": { "a": {}, "b": {} } } })
+        )
+        .status,
+        400
+    );
+    assert_eq!(api.request("DELETE", "/containers/web?force=1", &[], b"").status, 204);
+}
+
+#[test]
+fn a_registry_is_asked_about_an_image() {
+    let registry = kiste_tests::Registry::start();
+    let image = kiste_tests::archive::busybox();
+    let name = registry.push("tools/busybox", "1", &image);
+    let env = Env::new();
+    let api = Api::start(&env);
+    let found = api.get(&format!("/distribution/{name}/json")).json();
+    assert_eq!(found["Descriptor"]["mediaType"], "application/vnd.oci.image.manifest.v1+json", "{found}");
+    assert!(found["Descriptor"]["digest"].as_str().unwrap().starts_with("sha256:"));
+    assert_eq!(found["Platforms"][0]["os"], "linux");
+    let missing = api.get(&format!("/distribution/{name}x/json"));
+    assert_eq!(missing.status, 404, "{}", missing.text());
 }

@@ -417,7 +417,7 @@ fn malformed_networks_are_refused() {
     );
     run(&["--network", "good", "--ip", "10.82.0.1"], "Address already in use");
     run(&["--network", "good", "--mac-address", "01:00:00:00:00:01"], "invalid MAC address");
-    run(&["--network", "name=good,driver-opt=bogus=1"], "unknown option bogus");
+    run(&["--network", "name=good,driver-opt=com.docker.network.bogus=1"], "unknown option com.docker.network.bogus");
     run(&["--network", "host", "--network", "good"], "cannot attach both user-defined and non-user-defined");
     assert_eq!(env.ok(&["network", "ls", "-q"]).lines().count(), 4, "nothing is left of the refused ones");
     assert_eq!(env.ok(&["ps", "-aq"]), "");

@@ -22,8 +22,19 @@ pub(crate) fn prepare(root: &Path) -> Result<PathBuf> {
     publish(&directory.join("debian.tar"), || debian("debian:test", "", &directory))?;
     publish(&directory.join("postgres.tar"), || debian("postgres:test", "postgresql", &directory))?;
     clients(&root.join("target/test-clients"))?;
+    docker_py(&root.join("target/test-clients/python"))?;
     erofs_utils(&root.join("target/erofs-utils"))?;
     Ok(directory)
+}
+
+/// The Python library `docker` from PyPI.
+fn docker_py(directory: &Path) -> Result {
+    if directory.join("docker/__init__.py").exists() {
+        return Ok(());
+    }
+    println!("making {}", directory.display());
+    let arguments = ["install", "--quiet", "--disable-pip-version-check", "--no-compile", "--target"];
+    process::run(command("pip3", arguments).arg(directory).arg("docker==7.1.0"))
 }
 
 /// Unpacks the docker command and `docker compose`, which no Debian release has in a version of today.

@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Package] = &[
     ("python3-gi", "/usr/lib/python3/dist-packages/gi"),
     ("openssl", "openssl"),
     ("systemd", "systemd-socket-activate"),
+    ("python3-pip", "pip3"),
 ];
 
 /// For the virtual machine.

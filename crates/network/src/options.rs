@@ -196,7 +196,7 @@ pub fn check_endpoint<'a>(options: impl Iterator<Item = (&'a String, &'a String)
             IFNAME => is_device(value) && value != "lo",
             SYSCTLS => value.split(',').all(|pair| sysctl_path(pair, "eth0").is_some()),
             EGRESS | INGRESS => rate(value).is_some(),
-            name if name.starts_with("com.docker.network.") => {
+            name if ["com.docker.network.", "kiste."].iter().any(|ours| name.starts_with(ours)) => {
                 return Err(Error::invalid(format!("unknown option {name} of an endpoint")));
             }
             // Notes of somebody else's are kept and shown, as with Docker.

@@ -125,6 +125,11 @@ impl Engine {
         matches!(self.kind, Kind::Whole)
     }
 
+    /// Its command, before the verb.
+    pub(super) fn words(&self) -> &[String] {
+        &self.program
+    }
+
     /// The words that its helper processes carry on their command lines, if they are its own.
     pub(super) fn mark(&self) -> &str {
         self.program.get(2).map_or("", String::as_str)

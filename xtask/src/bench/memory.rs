@@ -48,7 +48,7 @@ fn shares_mounts(pid: &str) -> bool {
 }
 
 /// Kibibytes; 0 for a process that has ended.
-fn proportional_size(pid: &str) -> u64 {
+pub(super) fn proportional_size(pid: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: Kiste beside the engines that are on the PATH, in one run on one machine: interleaved rounds,
 //! medians and ratios, as a Markdown table for `docs/performance.md`.
 
+mod api;
 mod engines;
 mod images;
 mod memory;
@@ -44,7 +45,9 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result {
         [what] if what == "network" => return network::run(root, false),
         [what, option] if what == "network" && option == "--quick" => return network::run(root, true),
         [what, options @ ..] if what == "images" => return images::run(root, options),
-        _ => return Err("bench: what can be given is `runtime`, `network` or `images`, and --quick".to_owned()),
+        [what] if what == "api" => return api::run(root, false),
+        [what, option] if what == "api" && option == "--quick" => return api::run(root, true),
+        _ => return Err("bench: what can be given is `runtime`, `network`, `images` or `api`, and --quick".to_owned()),
     };
     if !rustix::process::geteuid().is_root() {
         return Err("the engines are measured as root".to_owned());
