@@ -190,7 +190,9 @@ pub(crate) fn make_cgroup(
 ) -> Result<Option<Cgroup>> {
     let resources = resources::resources(spec);
     if let Some(unit) = record.unit.clone() {
-        return start_unit(&unit, spec, &resources, record, undo).map(Some);
+        let cgroup = start_unit(&unit, spec, &resources, record, undo)?;
+        give_away(&cgroup, spec, globals)?;
+        return Ok(Some(cgroup));
     }
     let Some(path) = record.cgroup.clone() else { return Ok(None) };
     let cgroup = match Cgroup::create(&path) {
@@ -206,7 +208,16 @@ pub(crate) fn make_cgroup(
         Err(error) if globals.rootless && is_denied(&error) => {}
         other => other.step(|| "linux.resources".into())?,
     }
+    give_away(&cgroup, spec, globals)?;
     Ok(Some(cgroup))
+}
+
+fn give_away(cgroup: &Cgroup, spec: &Spec, globals: &Globals) -> Result<()> {
+    let Some(owner) = resources::cgroup_owner(spec).filter(|owner| *owner != 0) else { return Ok(()) };
+    match cgroup.give_to(owner) {
+        Err(error) if globals.rootless && is_denied(&error) => Ok(()),
+        other => other.step(|| format!("give the cgroup to user {owner}")),
+    }
 }
 
 /// The cgroup of a unit that the service manager starts. The limits are set here too, in the kernel's own words: the

@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources, Spec};
+use oci_spec::runtime::{
+    LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount, Spec,
+};
 use sandbox::cgroup::{self, Version};
 
 use crate::Result;
@@ -39,6 +41,33 @@ fn clean(path: &Path) -> String {
         clean.push_str(part);
     }
     clean
+}
+
+/// Who is to own the container's cgroup, so that its program can make others below (runtime-spec, config-linux.md "Cgroup
+/// ownership"): only on v2, with a cgroup namespace of its own and a file system of cgroups that can be written.
+pub(crate) fn cgroup_owner(spec: &Spec) -> Option<u32> {
+    if cgroup::version() == Version::V2 { owner(spec) } else { None }
+}
+
+fn owner(spec: &Spec) -> Option<u32> {
+    let linux = spec.linux().as_ref()?;
+    let own = |namespace: &LinuxNamespace| {
+        namespace.typ() == LinuxNamespaceType::Cgroup
+            && namespace.path().as_ref().is_none_or(|p| p.as_os_str().is_empty())
+    };
+    let writable = |mount: &Mount| {
+        let read_only = mount.options().iter().flatten().any(|word| word == "ro" || word == "rro");
+        matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2")) && !read_only
+    };
+    let delegated = linux.namespaces().iter().flatten().any(own) && spec.mounts().iter().flatten().any(writable);
+    let uid = spec.process().as_ref().filter(|_| delegated)?.user().uid();
+    match linux.uid_mappings().as_deref() {
+        None | Some([]) => Some(uid),
+        Some(mappings) => mappings.iter().find_map(|mapping| {
+            let offset = uid.checked_sub(mapping.container_id()).filter(|offset| *offset < mapping.size())?;
+            mapping.host_id().checked_add(offset)
+        }),
+    }
 }
 
 /// The limits of the configuration, with the device rules that every container has: all is denied that is not allowed,
@@ -84,6 +113,24 @@ fn rule(allow: bool, kind: LinuxDeviceType, major: Option<i64>, minor: Option<i6
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cgroup_belongs_to_who_may_write_below_it() {
+        let spec = |uid: u32, mount: &str, namespace: &str| -> Option<u32> {
+            let json = format!(
+                r#"{{"ociVersion": "1.3.0", "process": {{"user": {{"uid": {uid}, "gid": 0}}, "cwd": "/"}},
+                "mounts": [{mount}], "linux": {{"namespaces": [{namespace}],
+                "uidMappings": [{{"containerID": 0, "hostID": 1000, "size": 10}}]}}}}"#
+            );
+            owner(&serde_json::from_str(&json).unwrap())
+        };
+        let (mount, namespace) = (r#"{"destination": "/c", "type": "cgroup"}"#, r#"{"type": "cgroup"}"#);
+        assert_eq!((spec(0, mount, namespace), spec(7, mount, namespace)), (Some(1000), Some(1007)));
+        assert_eq!(spec(10, mount, namespace), None);
+        assert_eq!(spec(0, r#"{"destination": "/c", "type": "cgroup", "options": ["ro"]}"#, namespace), None);
+        assert_eq!(spec(0, mount, r#"{"type": "cgroup", "path": "/proc/1/ns/cgroup"}"#), None);
+        assert_eq!(spec(0, "", namespace), None);
+    }
 
     #[test]
     fn paths_are_cleaned() {

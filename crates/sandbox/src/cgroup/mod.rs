@@ -179,6 +179,14 @@ impl Cgroup {
         open_directory(path).map(Some)
     }
 
+    /// Gives it (v2) to a user of the host, who can then make others below it, but not change its limits.
+    pub fn give_to(&self, uid: u32) -> io::Result<()> {
+        match self.version {
+            Version::V1 => Ok(()),
+            Version::V2 => v2::give_to(&self.directories[0].path, uid),
+        }
+    }
+
     /// Applies limits; also to a running container. Errors name file, value and the minimum where one is known.
     pub fn apply(&self, resources: &LinuxResources) -> io::Result<()> {
         match self.version {

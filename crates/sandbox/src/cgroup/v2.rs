@@ -48,6 +48,26 @@ fn enable_below(ancestor: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The directory and the files that the kernel says belong to whoever a cgroup is delegated to.
+pub(super) fn give_to(directory: &Path, uid: u32) -> io::Result<()> {
+    // Before Linux 4.15: those of cgroups(7).
+    const OLD: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control";
+    let files = fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_else(|_| OLD.to_owned());
+    give_files_to(directory, files.lines().filter(|name| !name.contains('/')), uid)
+}
+
+fn give_files_to<'a>(directory: &Path, files: impl Iterator<Item = &'a str>, uid: u32) -> io::Result<()> {
+    std::os::unix::fs::chown(directory, Some(uid), None)?;
+    for file in files {
+        match std::os::unix::fs::chown(directory.join(file), Some(uid), None) {
+            // A controller that is off here.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 /// Applies all limits.
 pub(super) fn apply(directory: &Path, resources: &LinuxResources) -> io::Result<()> {
     write_together(directory, &settings(directory, resources)?)?;
@@ -279,6 +299,18 @@ mod tests {
         }
         let curve: Vec<u64> = (2..5000).map(weight_of_shares).collect();
         assert!(curve.is_sorted());
+    }
+
+    #[test]
+    fn a_delegated_cgroup_has_its_files_and_no_limits() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        ["cgroup.procs", "memory.max"].iter().for_each(|name| fs::write(file(name), "").unwrap());
+        give_files_to(directory.path(), ["cgroup.procs", "cgroup.threads"].into_iter(), 1234).unwrap();
+        let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+        let owners = [owner(directory.path()), owner(&file("cgroup.procs")), owner(&file("memory.max"))];
+        assert_eq!(owners, [1234, 1234, rustix::process::geteuid().as_raw()]);
     }
 
     #[test]
