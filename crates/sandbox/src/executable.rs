@@ -44,9 +44,10 @@ fn sealed_executable() -> io::Result<OwnedFd> {
     if is_sealed(&own) {
         return Ok(own);
     }
+    // Any second layer will do that has no part in the path. One that is there already has not to be taken down again,
+    // which waits for a grace period; where it cannot be one, a layer need not be attached since Linux 6.15.
     let empty = || mount(&fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?);
-    // Before Linux 6.15 a layer must be attached somewhere: any directory that has no part in the path will do.
-    overlay(empty).or_else(|_| overlay(|| open_directory(Path::new("/sys")))).or_else(|_| copy())
+    overlay(|| open_directory(Path::new("/sys"))).or_else(|_| overlay(empty)).or_else(|_| copy())
 }
 
 /// Executes the program again, with the same arguments, from [`sealed_executable`]; nothing if it already runs from
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn overlay_runs_and_cannot_be_written() {
         let empty = || mount(&fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?);
-        // The first way is for Linux 6.15 and later.
+        // The other way is for Linux 6.15 and later.
         let made = [overlay(empty), overlay(|| open_directory(Path::new("/sys")))];
         assert!(made[1].is_ok());
         for descriptor in made.iter().flatten() {

@@ -186,9 +186,10 @@ fn name_host(plan: &Plan<'_>) -> Result<(), Error> {
 /// The container's tree of mounts.
 fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
     // While the host's tree is visible: what is made from it, and what the kernel allows only then.
-    sysctl::set(plan.linux)?;
     let own_cgroups = plan.namespaces.new.contains(Kinds::CGROUP);
-    let mut own = place::make_own(&plan.mounts, own_cgroups, plan.launch.cgroup)?.into_iter();
+    let own = place::make_own(&plan.mounts, own_cgroups, plan.launch.cgroup)?;
+    sysctl::set(plan.linux, place::own_procfs(&plan.mounts, &own))?;
+    let mut own = own.into_iter();
     let mut parents = channel::receive_fds(socket, plan.handed_over())?.into_iter();
     let missing = || Error::Step("a prepared mount was not handed over".into());
     let tree = parents.next().ok_or_else(missing)?;

@@ -28,13 +28,15 @@ pub(super) fn make_own(mounts: &[Mount], own_cgroups: bool, cgroup: Option<&Cgro
 pub(super) struct Made {
     /// The mount.
     pub(super) tree: OwnedFd,
+    /// A new file system, of which there is nothing on the host.
+    fresh: bool,
     /// Names and mounts below it.
     below: Vec<(String, OwnedFd)>,
 }
 
 impl From<OwnedFd> for Made {
     fn from(tree: OwnedFd) -> Self {
-        Self { tree, below: Vec::new() }
+        Self { tree, fresh: false, below: Vec::new() }
     }
 }
 
@@ -47,10 +49,24 @@ fn make(mount: &Mount, own_cgroups: bool, cgroup: Option<&Cgroup>) -> Result<Mad
                 let path = if kind == "proc" { "/proc" } else { "/sys" };
                 host_tree(Path::new(path), &mount.options).map(Made::from)
             }
-            made => made.map(Made::from),
+            made => made.map(|tree| Made { fresh: true, ..Made::from(tree) }),
         },
         _ => Err(Error::Invalid(format!("{} is not made inside", mount.source.name()))),
     }
+}
+
+/// The container's own whole and writable procfs among these mounts, while it is attached nowhere: one less to be made, and
+/// to be taken down again, which waits for a grace period.
+pub(super) fn own_procfs(mounts: &[Mount], made: &[Made]) -> Option<OwnedFd> {
+    let whole = |mount: &Mount| {
+        mount.source == Source::Inside("proc".into())
+            && mount.options.data.is_empty()
+            && mount.options.whole.is_empty()
+            && mount.options.set & attr::RDONLY == 0
+    };
+    let inside = mounts.iter().filter(|mount| mount.source.inside());
+    let (_, own) = inside.zip(made).find(|(mount, made)| made.fresh && whole(mount))?;
+    rustix::io::fcntl_dupfd_cloexec(&own.tree, 3).ok()
 }
 
 /// A procfs for our own use, attached nowhere; the host's where the kernel allows no new one.
@@ -90,7 +106,7 @@ fn cgroups(mount: &Mount, own: bool, cgroup: Option<&Cgroup>) -> Result<Made, Er
         let bind = clone_tree(CWD, &path, false, &attributes).step(|| format!("mount cgroup {}", path.display()))?;
         below.push((name.strip_prefix("name=").unwrap_or(&name).to_owned(), bind));
     }
-    Ok(Made { tree, below })
+    Ok(Made { tree, fresh: true, below })
 }
 
 /// Cuts the new mount namespace off from the host's, so that nothing of what follows shows up there; what the host

@@ -2,6 +2,7 @@
 //! that no other process can reach, so that nothing in the image or on a shared volume can redirect them
 //! (CVE-2025-52881).
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use linux::namespace::Kinds;
@@ -54,13 +55,13 @@ pub(super) fn check(linux: &Linux, namespaces: &Namespaces) -> Result<(), Error>
     Ok(())
 }
 
-/// Sets them.
-pub(super) fn set(linux: &Linux) -> Result<(), Error> {
+/// Sets them: through `own`, the container's procfs before anything can see it, or one made for this.
+pub(super) fn set(linux: &Linux, own: Option<OwnedFd>) -> Result<(), Error> {
     let wanted = linux.sysctl().iter().flatten();
     if wanted.clone().next().is_none() {
         return Ok(());
     }
-    let procfs = Root::new(place::procfs()?);
+    let procfs = Root::new(own.map_or_else(place::procfs, Ok)?);
     for (name, value) in wanted {
         write(&procfs, &Path::new("sys").join(path(name)?), value).map_err(|error| match error {
             Error::Step(text) => Error::Step(format!("sysctl {name}={value}: {text}")),
