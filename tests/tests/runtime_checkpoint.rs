@@ -52,7 +52,7 @@ fn a_container_goes_on_where_it_was_saved() {
     bundle.detached(&mut restore, "c").ok();
     assert_eq!(bundle.status("c"), "running");
     counts_beyond(&bundle, before);
-    assert_eq!(bundle.runtime(&["exec", "c", "cat", "/proc/1/comm"]).ok(), "sh\n");
+    assert_eq!(bundle.runtime(&["exec", "c", "cat", "/proc/1/comm"]).ok(), "sh");
     // It stays if it is left running, and a second container comes from the same images.
     bundle.runtime(&["checkpoint", "--leave-running", "--image-path", &images, "c"]).ok();
     counts_beyond(&bundle, count(&bundle));
@@ -70,7 +70,7 @@ fn without_criu_the_error_names_it() {
         assert_eq!(output.code(), 1);
         assert!(output.stderr.contains("criu on PATH"), "{}", output.stderr);
     }
-    assert_eq!(bundle.runtime(&["list", "-q"]).ok(), "c\n");
+    assert_eq!(bundle.runtime(&["list", "-q"]).ok(), "c");
     counts_beyond(&bundle, count(&bundle));
 }
 
@@ -83,6 +83,6 @@ fn what_cannot_be_saved_is_refused_before_criu() {
     let bad = bundle.runtime(&["checkpoint", "--manage-cgroups-mode", "hard", "c"]);
     assert!(bad.stderr.contains("manage-cgroups-mode"), "{}", bad.stderr);
     let missing = bundle.runtime(&["restore", "--image-path", "/nonexistent/images", "d"]);
-    assert_eq!((missing.code(), bundle.runtime(&["list", "-q"]).ok()), (1, "c\n"));
+    assert_eq!((missing.code(), bundle.runtime(&["list", "-q"]).ok()), (1, "c"));
     assert!(!bundle.path("checkpoint").exists());
 }

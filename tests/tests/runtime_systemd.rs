@@ -244,7 +244,7 @@ fn a_failed_unit_of_the_same_name_gives_way() {
 fn what_the_manager_refuses_is_one_error_and_leaves_nothing() {
     let mut world = World::new("true");
     let attempts = [
-        ("-.slice:kiste:failing", json!({}), "the job is \"failed\""),
+        ("-.slice:kiste:failing", json!({}), "start the unit kiste-failing.scope: the job is"),
         ("-.slice:kiste:c", json!({"org.systemd.property.Nonsense": "1"}), "unknown property"),
         ("-.slice:kiste:c", json!({"org.systemd.property.Any": "'open"}), "org.systemd.property.Any"),
         ("/absolute/path", json!({}), "slice:prefix:name"),
@@ -263,7 +263,8 @@ fn what_the_manager_refuses_is_one_error_and_leaves_nothing() {
 
 #[test]
 fn without_a_manager_the_error_says_so_at_once() {
-    let bundle = Bundle::new("true");
+    let mut bundle = Bundle::new("true");
+    bundle.config["linux"]["cgroupsPath"] = ":kiste:c".into();
     bundle.write("c");
     let mut command = bundle.command(&["--cgroup-manager", "systemd", "run", "c"]);
     let output = bundle.detached(command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus"), "c");

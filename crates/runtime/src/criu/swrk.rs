@@ -68,10 +68,17 @@ impl Criu {
 }
 
 fn talk(socket: &OwnedFd, request: &Request, notice: &mut Notices<'_>) -> Result<Response> {
-    send(socket, request)?;
+    // Who ends before it has read this may have said why.
+    let sent = send(socket, request);
     loop {
-        let received = linux::socket::receive(socket, LIMIT).step(|| "hear from criu".into())?;
-        let Some((bytes, fds)) = received else { return Err(Error::new("criu ended without an answer")) };
+        let received = match linux::socket::receive(socket, LIMIT) {
+            // The connection is reset once; what was said before is still there.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => linux::socket::receive(socket, LIMIT),
+            other => other,
+        };
+        let Some((bytes, fds)) = received.step(|| "hear from criu".into())? else {
+            return sent.and(Err(Error::new("criu ended without an answer")));
+        };
         if let [0, text @ ..] = &bytes[..] {
             let text = String::from_utf8_lossy(text).into_owned();
             return Err(Error::new(format!(
