@@ -53,7 +53,7 @@ fn a_container_goes_on_where_it_was_saved() {
     assert_eq!(bundle.status("c"), "running");
     counts_beyond(&bundle, before);
     assert_eq!(bundle.runtime(&["exec", "c", "cat", "/proc/1/comm"]).ok(), "sh");
-    // It stays if it is left running, and a second container comes from the same images.
+    // It stays if it is left running.
     bundle.runtime(&["checkpoint", "--leave-running", "--image-path", &images, "c"]).ok();
     counts_beyond(&bundle, count(&bundle));
 }
@@ -63,6 +63,7 @@ fn without_criu_the_error_names_it() {
     let bundle = counting();
     let images = bundle.path("images").to_string_lossy().into_owned();
     for words in [["checkpoint", "--image-path", &images, "c"], ["restore", "--image-path", &images, "d"]] {
+        bundle.write(words[3]);
         fs::create_dir_all(&images).expect("the bundle is writable");
         fs::write(bundle.path("images/descriptors.json"), "[\"\", \"\", \"\"]").expect("the bundle is writable");
         let mut command = bundle.command(&words);
