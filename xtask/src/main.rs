@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod dist;
 mod images;
 mod packages;
 mod process;
@@ -24,6 +25,7 @@ usage: cargo xtask COMMAND
     --no-vm           leave the virtual machine out
     --only-vm         run in the virtual machine only
     --all-vm          run every test that concerns the kernel there, not a selection: about an hour
+  dist [--check]    make target/dist: the release, and a Debian package of it, installed and tried with --check
   images            make the test images only
   vm [COMMAND]      run all its tests, or one shell command, in the cgroup v2 virtual machine
   bench [runtime|network|images [pulls|uses]] [--quick]
@@ -44,6 +46,7 @@ fn dispatch(arguments: &[String]) -> Result {
     match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
         Some(("tidy", [])) => tidy::run(&repository()),
         Some(("test", rest)) => test::run(rest),
+        Some(("dist", rest)) => dist::run_command(&repository(), rest),
         Some(("images", [])) => images::prepare(&repository()).map(drop),
         Some(("vm", rest)) => vm::command(&repository(), rest),
         Some(("bench", rest)) => bench::run(&repository(), rest),

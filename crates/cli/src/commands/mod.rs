@@ -31,6 +31,7 @@ mod kill;
 mod load;
 mod login;
 mod logs;
+mod man;
 mod manifest;
 mod network;
 mod pause;

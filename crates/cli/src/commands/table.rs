@@ -25,6 +25,7 @@ pub(crate) static COMMANDS: &[Entry] = &[
     Entry::of::<login::Args>(&["login"]),
     Entry::of::<login::LogoutArgs>(&["logout"]),
     Entry::of::<logs::Args>(&["logs"]),
+    Entry::of::<man::Args>(&["man"]),
     Entry::of::<pause::Args>(&["pause"]),
     Entry::of::<port::Args>(&["port"]),
     Entry::of::<ps::Args>(&["ps"]),
