@@ -151,6 +151,14 @@ fn addresses_of_routed_and_unprotected_networks_are_reached() {
 }
 
 #[test]
+fn a_port_is_free_as_soon_as_the_end_is_known() {
+    let env = Env::with_busybox();
+    for _ in 0..8 {
+        env.sh(&["-p", "8080:80", "-p", "8080:80/udp"], "true");
+    }
+}
+
+#[test]
 fn a_program_s_port_is_an_error_that_names_it() {
     let env = Env::with_busybox();
     let _taken = udp("0.0.0.0:5353");

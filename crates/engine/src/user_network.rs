@@ -108,6 +108,11 @@ pub(crate) fn held_ports() -> Vec<Reserved> {
     HELD.with_borrow(|all| all.iter().filter_map(copy).collect())
 }
 
+/// Closes them: the container has ended for good.
+pub(crate) fn release_ports() {
+    HELD.with_borrow_mut(Vec::clear);
+}
+
 /// Moves this process into the namespace, for good; makes it first if need be. Nothing happens for root of the host.
 ///
 /// `connected`: it is to be connected with the outside.

@@ -45,8 +45,8 @@ impl Monitor {
         match self.backoff.next(&self.settings.restart, self.status.manually_stopped, code, lived) {
             Some(pause) if self.is_responsible() => self.restart_after(pause, code),
             _ => {
-                self.finish_run();
                 self.ended = Some(run);
+                self.finish_run();
             }
         }
     }
@@ -124,6 +124,9 @@ impl Monitor {
         let engine = Engine::new(self.paths.clone());
         // Before the records say that its ports are free.
         engine.disconnect(&self.id);
+        if let Some(run) = &mut self.ended {
+            run.release_ports();
+        }
         // That was the last that the plan was good for.
         drop(fs::remove_file(self.paths.container_state(&self.id).join("plan.json")));
         failpoint::hit("exit-cgroup-removed");

@@ -71,6 +71,15 @@ impl Run {
         }
     }
 
+    /// Lets others have its published ports: whoever hears of the end may publish them again at once.
+    pub(super) fn release_ports(&mut self) {
+        self.services = Services::default();
+        if let Some(network) = &mut self.network {
+            network.reserved.clear();
+        }
+        crate::user_network::release_ports();
+    }
+
     /// The exit code of somebody else's child: `/proc/PID/stat` has it until the parent reaps it (last field, readable
     /// for us because we may trace the process), and the pidfd from then on (Linux 6.15).
     fn exit_code_of_stranger(&self) -> i32 {

@@ -339,7 +339,7 @@ fn draft(request: &NetworkRequest, id: String) -> Result<Network> {
     let device = device.filter(|name| !name.is_empty());
     let borrowed = driver == Driver::Bridge && device.is_some_and(|name| link::bridge::kind(name).is_ok());
     // Who chooses ranges means these; a bridge that is the user's business gets no addresses that were not asked for.
-    let manages = |name: &str| request.options.get(&format!("com.docker.network.bridge.{name}")).is_some();
+    let manages = |name: &str| request.options.contains_key(&format!("com.docker.network.bridge.{name}"));
     let left_alone = !subnets.is_empty()
         || request.enable_ipv4 == Some(false)
         || borrowed
