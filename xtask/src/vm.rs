@@ -26,17 +26,16 @@ const ALL_LIMIT: Duration = Duration::from_secs(90 * 60);
 /// the words; without words all.
 const SELECTION: &[(&str, &[&str])] = &[
     ("sandbox::cgroup", &[]),
-    ("tests::limits", &[]),
-    ("tests::lifecycle", &["create_start", "stopping", "restart", "listing", "detached", "events_tell"]),
-    ("tests::isolation", &["namespace", "joining", "privileges", "masked", "devices", "dangerous"]),
-    ("tests::exec", &[]),
-    ("tests::userns", &[]),
-    ("tests::run_basic", &["output", "without_rm", "read_only", "resource_limits", "init", "debian"]),
-    ("tests::takeover", &["stopped_monitor"]),
-    ("tests::runtime_lifecycle", &["created_started", "exec_", "paused", "ps_update", "kill_knows"]),
+    ("linux", &[]),
     ("sandbox::isolation", &[]),
     ("sandbox::rootfs", &[]),
-    ("linux", &[]),
+    ("tests::limits", &[]),
+    ("tests::exec", &["it_joins", "memory_limits", "it_ends"]),
+    ("tests::userns", &["root_inside", "automatic_range", "host_namespace"]),
+    ("tests::lifecycle", &["create_start", "stopping", "restart"]),
+    ("tests::isolation", &["every_namespace", "default_privileges", "devices_are"]),
+    ("tests::run_basic", &["without_rm", "read_only"]),
+    ("tests::runtime_lifecycle", &["created_started", "exec_in", "paused"]),
 ];
 
 /// All test programs that concern the kernel: crates by name, behaviour tests by topic. The rest (grammars, archives,
