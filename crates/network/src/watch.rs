@@ -61,6 +61,8 @@ enum Role {
     Heir { _keeper: OwnedFd },
     /// Unclear until the deadline.
     Between,
+    /// It has just begun.
+    New,
 }
 
 /// The watch, as one process sees it: one descriptor, one deadline, one function that does what is to be done.
@@ -82,7 +84,7 @@ impl Watch {
     /// If there is no descriptor to be had.
     pub fn new(state: &Path, table: &str) -> std::io::Result<Self> {
         let (path, table) = (state.join("network.watch"), table.to_owned());
-        let mut watch = Watch { poll: Poll::new()?, path, table, role: Role::Between, due: None, certain: false };
+        let mut watch = Watch { poll: Poll::new()?, path, table, role: Role::New, due: None, certain: false };
         watch.find_role();
         Ok(watch)
     }
@@ -142,7 +144,13 @@ impl Watch {
 
     /// Takes the lock, or finds out who has it.
     fn find_role(&mut self) {
+        let follows = !matches!(self.role, Role::New);
         self.role = match self.take().or_else(|| self.keeper()) {
+            Some(role @ Role::Keeper { .. }) if follows => {
+                // What was deleted while nobody watched.
+                self.due = Some(Instant::now() + SETTLE);
+                role
+            }
             Some(role) => role,
             None => {
                 self.due = Some(Instant::now() + TAKEOVER);
