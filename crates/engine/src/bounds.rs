@@ -123,6 +123,9 @@ impl Engine {
 
     /// Whether everything that a request for a container names may be reached.
     pub(crate) fn check_references(&self, request: &CreateRequest) -> Result<()> {
+        if *self.bounds() == Bounds::default() {
+            return Ok(());
+        }
         let host = &request.host;
         let modes = [&host.network_mode, &host.ipc_mode, &host.pid_mode, &host.userns_mode];
         let joined = modes.into_iter().filter_map(|mode| mode.strip_prefix("container:"));
