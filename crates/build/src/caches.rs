@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use engine::Paths;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
@@ -58,6 +59,8 @@ pub(crate) fn take(
             // Somebody may have removed it while we waited.
             Ok(()) if own.join("lock").exists() => {
                 make(&own, &data, mount, fill)?;
+                // When it was used last.
+                lock.set_modified(SystemTime::now()).map_err(failed)?;
                 return Ok(Cache { data, _lock: lock });
             }
             Ok(()) => {}
@@ -101,6 +104,11 @@ fn make(own: &Path, data: &Path, mount: &Mount, fill: &dyn Fn(&Path) -> Result<(
 
 /// Removes all caches that no build uses; how many bytes they had.
 pub fn prune(paths: &Paths) -> Result<u64> {
+    prune_unused_since(paths, None)
+}
+
+/// The same for those that no build has used since a time.
+pub fn prune_unused_since(paths: &Paths, since: Option<SystemTime>) -> Result<u64> {
     let failed = |error: io::Error| Error::new(format!("prune {}: {error}", home(paths).display()));
     let entries = match fs::read_dir(home(paths)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -110,7 +118,9 @@ pub fn prune(paths: &Paths) -> Result<u64> {
     for entry in entries {
         let own = entry.map_err(failed)?.path();
         let lock = lock_file(&own).map_err(failed)?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let used = lock.metadata().and_then(|data| data.modified()).map_err(failed)?;
+        let old = since.is_none_or(|since| used < since);
+        if old && flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
             bytes += size(&own.join("data"));
             fs::remove_dir_all(&own).map_err(failed)?;
         }

@@ -4,16 +4,19 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::PoisonError;
 
 use engine::{Engine, PushRequest};
 use image::{Assembly, Part};
 
+use crate::attest::{self, Statement};
 use crate::event::{Built, Event};
+use crate::files::Tree;
 use crate::output::{Output, Sink};
 use crate::scratch::Scratch;
 use crate::solver::{Common, Finished};
 use crate::stage::failed;
-use crate::{Error, Result};
+use crate::{Error, Result, transfer};
 
 /// Makes all outputs.
 pub(crate) fn export(common: &Common<'_>, finished: Vec<Finished>) -> Result<Built> {
@@ -23,6 +26,12 @@ pub(crate) fn export(common: &Common<'_>, finished: Vec<Finished>) -> Result<Bui
     for output in outputs {
         common.cancel.check()?;
         export.make(output)?;
+    }
+    for directory in &common.request.cache_to {
+        let steps = common.steps.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        export.told("exporting cache to client directory", |export, _| {
+            transfer::export(common, &export.engine, directory, &steps)
+        })?;
     }
     let metadata = export.metadata();
     let images = export.finished.into_iter().map(|one| one.image).collect();
@@ -63,6 +72,9 @@ impl Export<'_> {
 
     /// The images in the store; the names go to that of this machine, or to the first.
     fn image(&mut self) -> Result<()> {
+        if self.common.request.sbom || self.common.request.provenance.is_some() {
+            return Err(Error::new("attestations stand beside images in archives: use type=oci or type=local"));
+        }
         if !self.common.request.annotations.is_empty() {
             return Err(Error::new(
                 "annotations stand in manifests, which the store makes when it pushes: use type=oci",
@@ -157,6 +169,16 @@ impl Export<'_> {
                 Ok(Err(error)) => return Err(failed(error.to_string())),
                 Err(_) => return Err(failed("the reading thread died".to_owned())),
             }
+            for (kind, predicate) in self.statements(one)? {
+                let name = if kind.contains("spdx") { "sbom.spdx.json" } else { "provenance.json" };
+                let statement = serde_json::json!({
+                    "_type": "https://in-toto.io/Statement/v0.1",
+                    "predicateType": kind,
+                    "subject": [],
+                    "predicate": predicate,
+                });
+                fs::write(place.join(name), statement.to_string()).map_err(|error| failed(error.to_string()))?;
+            }
         }
         Ok(())
     }
@@ -194,7 +216,7 @@ impl Export<'_> {
         for one in &self.finished {
             let config = one.image.config.clone();
             let id = self.engine.derive_image(&[], &|_| config.clone(), None).map_err(failed)?;
-            images.push(Part { id, attestations: Vec::new() });
+            images.push(Part { id, attestations: self.statements(one)? });
         }
         let (names, annotations) = (self.common.request.names.clone(), self.common.request.annotations.clone());
         let assembly = Assembly { images, names, annotations, docker };
@@ -206,6 +228,13 @@ impl Export<'_> {
         filled.map_err(|error| Error::new(format!("write the archive: {error}")))?;
         self.digest = made.map(|made| made.digest);
         Ok(())
+    }
+
+    fn statements(&self, one: &Finished) -> Result<Vec<Statement>> {
+        let image = one.image.carrier.as_deref().map(|carrier| self.engine.find_image(carrier).map_err(failed));
+        let image = image.transpose()?.filter(|image| !image.layers.is_empty());
+        let tree = image.map(|image| self.engine.image_tree(&image).map(Tree::image).map_err(failed)).transpose()?;
+        attest::statements(self.common, &one.image, tree.as_ref())
     }
 
     /// BuildKit's answer.

@@ -7,6 +7,7 @@
 //! [`Built`] or with a [`Failure`] that points into the Dockerfile. A [`Cancel`] stops it from another thread.
 
 mod agent;
+mod attest;
 mod caches;
 mod cancel;
 mod contexts;
@@ -17,6 +18,8 @@ mod error;
 mod event;
 mod export;
 pub mod files;
+#[doc(hidden)]
+pub mod fuzz;
 mod git;
 pub mod ignore;
 mod leftovers;
@@ -37,10 +40,12 @@ pub mod stages;
 pub mod state;
 mod step;
 mod teller;
+mod transfer;
 mod web;
 pub mod words;
 
-pub use caches::prune;
+pub use attest::Provenance;
+pub use caches::{prune, prune_unused_since};
 pub use cancel::Cancel;
 pub use error::{Error, Failure, Result, Span};
 pub use event::{Built, BuiltImage, Event, Warning};

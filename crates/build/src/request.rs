@@ -13,8 +13,10 @@
 //! # Ok(()) }
 //! ```
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::attest::Provenance;
 use crate::cancel::Cancel;
 use crate::output::Output;
 use crate::scope::{BuildArguments, Platform};
@@ -65,6 +67,14 @@ pub struct Request {
     pub access: image::Access,
     /// `SOURCE_DATE_EPOCH`: the time of everything that the build makes, in seconds since 1970.
     pub epoch: Option<i64>,
+    /// `--provenance`: how the images were made, in archives and directories.
+    pub provenance: Option<Provenance>,
+    /// `--sbom`: what is installed in the images, in archives and directories.
+    pub sbom: bool,
+    /// `--cache-from type=local`: directories with an exported cache.
+    pub cache_from: Vec<PathBuf>,
+    /// `--cache-to type=local`: directories that the cache of this build is exported to.
+    pub cache_to: Vec<PathBuf>,
     /// Stops the build from another thread.
     pub cancel: Cancel,
     /// Called with the container of a step that failed, in exactly the state that it left, before that is removed.

@@ -18,6 +18,7 @@ use crate::source::{Context, Wanted};
 use crate::stage::Outcome;
 use crate::stages::{self, Origin, Plan};
 use crate::teller::Teller;
+use crate::transfer::{self, Known};
 use crate::{Error, Failure, Result, export, leftovers, lint, stage};
 
 /// Builds an image. `watch` is told what happens, in order, in the calling thread. All errors of the Dockerfile come back
@@ -75,10 +76,15 @@ fn whole(paths: &Paths, request: &Request, teller: Teller) -> Result<Built, Fail
         ignore: &opening.ignore,
         context: opening.context.map_or_else(OnceLock::new, |files| OnceLock::from(Ok(Some(files)))),
         named: Mutex::default(),
+        steps: Mutex::default(),
         teller,
         cancel: cancel.clone(),
     };
-    let built = common.build().and_then(|images| export::export(&common, images));
+    let imported = request.cache_from.iter().try_for_each(|directory| {
+        let title = format!("importing cache manifest from {}", directory.display());
+        common.teller.step(title, |_| Ok((transfer::import(&common, directory)?, false)))
+    });
+    let built = imported.and_then(|()| common.build()).and_then(|images| export::export(&common, images));
     built.map(|built| Built { warnings, ..built }).map_err(|error| {
         let error = if request.cancel.is_cancelled() { Error::cancelled() } else { error };
         Failure { errors: vec![error], name: opening.name.clone(), text: opening.text.clone() }
@@ -105,6 +111,8 @@ pub(crate) struct Common<'a> {
     context: OnceLock<Result<Option<Files>>>,
     /// Files of named contexts that were needed.
     named: Mutex<HashMap<String, Arc<OnceLock<Result<Option<Arc<Files>>>>>>>,
+    /// Steps that were made or found.
+    pub(crate) steps: Mutex<Vec<Known>>,
     pub(crate) teller: Teller,
     pub(crate) cancel: Cancel,
 }

@@ -1,6 +1,8 @@
 //! One stage: its base, then its instructions in order. Instructions that only change the configuration are carried out
 //! at once; those that make a layer are looked up in the cache first.
 
+use std::sync::PoisonError;
+
 use engine::{Engine, PullRequest};
 use sha2::{Digest as _, Sha256};
 
@@ -288,19 +290,26 @@ impl Stage<'_, '_> {
             stage.build.common.cancel.check()?;
             let (key, prepared) = keyed(stage)?;
             if let Some(found) = stage.cached(&key)? {
-                return Ok((found, true));
+                return Ok((stage.noted(&key, found), true));
             }
             let _lock = if stage.anew { None } else { Some(stage.lock(&key)?) };
             // Whoever had the lock before may have made it.
             if let Some(found) = stage.cached(&key)? {
-                return Ok((found, true));
+                return Ok((stage.noted(&key, found), true));
             }
             let carrier = make(stage, number, prepared)?;
             let made_at = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
             stage.engine.remember_step(&key, &carrier, made_at).map_err(failed)?;
-            Ok(((carrier, made_at), false))
+            Ok((stage.noted(&key, (carrier, made_at)), false))
         })?;
         self.take(carrier, made_at, text)
+    }
+
+    /// Keeps a step for the export of the cache.
+    fn noted(&self, key: &str, (carrier, made_at): (String, i64)) -> (String, i64) {
+        let steps = &self.build.common.steps;
+        steps.lock().unwrap_or_else(PoisonError::into_inner).push((key.to_owned(), carrier.clone(), made_at));
+        (carrier, made_at)
     }
 
     fn lock(&self, key: &str) -> Result<StepLock> {

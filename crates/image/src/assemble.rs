@@ -35,8 +35,8 @@ pub struct Assembly {
 pub struct Part {
     /// The image's id.
     pub id: String,
-    /// Statements about it: type of the predicate, and the document.
-    pub attestations: Vec<(String, Vec<u8>)>,
+    /// Statements about it: type of the predicate, and the predicate.
+    pub attestations: Vec<(String, Value)>,
 }
 
 /// What stands at an archive's top.
@@ -104,10 +104,19 @@ impl Writing<'_> {
     }
 
     /// A manifest of statements about an image, as an entry of the index.
-    fn attestation(&mut self, subject: &Value, statements: &[(String, Vec<u8>)]) -> Result<Value> {
+    fn attestation(&mut self, subject: &Value, statements: &[(String, Value)]) -> Result<Value> {
+        let digest = subject["digest"].as_str().unwrap_or_default();
+        let about = json!([{"name": "_", "digest": {"sha256": digest.strip_prefix("sha256:").unwrap_or(digest)}}]);
         let mut layers = Vec::new();
-        for (kind, statement) in statements {
-            let mut layer = descriptor(STATEMENT, &self.blob(statement)?, statement.len() as u64);
+        for (kind, predicate) in statements {
+            let statement = json!({
+                "_type": "https://in-toto.io/Statement/v0.1",
+                "predicateType": kind,
+                "subject": about,
+                "predicate": predicate,
+            });
+            let statement = statement.to_string().into_bytes();
+            let mut layer = descriptor(STATEMENT, &self.blob(&statement)?, statement.len() as u64);
             layer["annotations"] = json!({"in-toto.io/predicate-type": kind});
             layers.push(layer);
         }

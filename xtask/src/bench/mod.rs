@@ -2,6 +2,7 @@
 //! medians and ratios, as a Markdown table for `docs/performance.md`.
 
 mod api;
+mod build;
 mod engines;
 mod images;
 mod memory;
@@ -42,12 +43,18 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result {
         [option] if option == "--quick" => QUICK,
         [what] if what == "runtime" => return runtime::run(root, false),
         [what, option] if what == "runtime" && option == "--quick" => return runtime::run(root, true),
+        [what] if what == "build" => return build::run(root, false),
+        [what, option] if what == "build" && option == "--quick" => return build::run(root, true),
         [what] if what == "network" => return network::run(root, false),
         [what, option] if what == "network" && option == "--quick" => return network::run(root, true),
         [what, options @ ..] if what == "images" => return images::run(root, options),
         [what] if what == "api" => return api::run(root, false),
         [what, option] if what == "api" && option == "--quick" => return api::run(root, true),
-        _ => return Err("bench: what can be given is `runtime`, `network`, `images` or `api`, and --quick".to_owned()),
+        _ => {
+            return Err(
+                "bench: what can be given is `build`, `runtime`, `network`, `images` or `api`, and --quick".to_owned()
+            );
+        }
     };
     if !rustix::process::geteuid().is_root() {
         return Err("the engines are measured as root".to_owned());

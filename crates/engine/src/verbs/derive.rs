@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use image::{Image, Same, Upper};
 use records::Durability;
-use records::rusqlite::OptionalExtension as _;
+use records::rusqlite::{OptionalExtension as _, Row, Transaction};
 
 use crate::copy_up::View;
 use crate::{Engine, Error, PruneReport, Result};
@@ -16,6 +16,43 @@ pub type Document<'a> = dyn Fn(Option<&str>) -> Vec<u8> + 'a;
 
 /// Writes a layer's archive.
 pub type WriteLayer<'a> = dyn FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'a;
+
+/// Which steps of builds outlive a prune; the default keeps none.
+#[derive(Clone, Debug, Default)]
+pub struct KeptSteps {
+    /// Those that were made since, in nanoseconds since 1970.
+    pub since: Option<i64>,
+    /// The newest whose layers take no more bytes together.
+    pub bytes: Option<u64>,
+}
+
+/// The images of steps that go, the newest first.
+fn superfluous(transaction: &Transaction<'_>, kept: &KeptSteps) -> Result<Vec<String>> {
+    // The last layer of an image is the one that its step has made.
+    let sql = "SELECT s.image, max(s.made_at), coalesce(max(l.size), 0) FROM build_step s
+        LEFT JOIN image_layers p ON p.image = s.image
+            AND p.position = (SELECT max(position) FROM image_layers WHERE image = s.image)
+        LEFT JOIN layers l ON l.diff_id = p.layer GROUP BY s.image ORDER BY 2 DESC, 1";
+    let mut query = transaction.prepare(sql)?;
+    let row = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)? as u64));
+    let (mut images, mut room) = (Vec::new(), 0_u64);
+    for row in query.query_map([], row)? {
+        let (image, made_at, size) = row?;
+        room = room.saturating_add(size);
+        let young = kept.since.is_some_and(|since| made_at >= since);
+        let fits = kept.bytes.is_some_and(|most| room <= most);
+        let stays = match (kept.since, kept.bytes) {
+            (None, None) => false,
+            (Some(_), None) => young,
+            (None, Some(_)) => fits,
+            (Some(_), Some(_)) => young && fits,
+        };
+        if !stays {
+            images.push(image);
+        }
+    }
+    Ok(images)
+}
 
 impl Engine {
     /// The image of a name, id, digest or `host:/path`, which must be present.
@@ -101,6 +138,11 @@ impl Engine {
 
     /// Forgets all steps and removes the images that are theirs alone; what has a name or is used by a container stays.
     pub fn prune_steps(&self) -> Result<PruneReport> {
+        self.prune_steps_but(&KeptSteps::default())
+    }
+
+    /// The same for steps that were made before a time, and for the oldest of those that take more room than they may.
+    pub fn prune_steps_but(&self, kept: &KeptSteps) -> Result<PruneReport> {
         let size = || -> Result<u64> {
             self.read(|connection| {
                 let sum = connection.query_row("SELECT coalesce(sum(size), 0) FROM layers", [], |row| row.get(0));
@@ -109,9 +151,9 @@ impl Engine {
         };
         let before = size()?;
         let images = self.write(Durability::Power, |transaction| {
-            let mut query = transaction.prepare("SELECT DISTINCT image FROM build_step ORDER BY image")?;
-            let images = query.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-            transaction.execute("DELETE FROM build_step", [])?;
+            let images = superfluous(transaction, kept)?;
+            let mut forget = transaction.prepare("DELETE FROM build_step WHERE image = ?1")?;
+            images.iter().try_for_each(|image| forget.execute([image]).map(drop))?;
             Ok(images)
         })?;
         let mut removed = Vec::new();

@@ -18,12 +18,21 @@ pub(crate) struct Args {
     /// Add annotation to the image
     #[arg(long, value_name = "stringArray")]
     pub(super) annotation: Vec<String>,
+    /// Add attestations to archives and directories (format: "type=sbom" or "type=provenance[,mode=max]")
+    #[arg(long, value_name = "stringArray")]
+    pub(super) attest: Vec<String>,
     /// Set build-time variables
     #[arg(long, value_name = "stringArray")]
     pub(super) build_arg: Vec<String>,
     /// Additional build contexts (e.g., name=path)
     #[arg(long, value_name = "stringArray")]
     pub(super) build_context: Vec<String>,
+    /// External cache sources (format: "type=local,src=path/to/dir")
+    #[arg(long, value_name = "stringArray")]
+    pub(super) cache_from: Vec<String>,
+    /// Cache export destinations (format: "type=local,dest=path/to/dir")
+    #[arg(long, value_name = "stringArray")]
+    pub(super) cache_to: Vec<String>,
     /// Set the parent cgroup for the "RUN" instructions during build
     #[arg(long, value_name = "string")]
     pub(super) cgroup_parent: Option<String>,
@@ -93,6 +102,9 @@ pub(crate) struct Args {
     /// Set type of progress output ("auto", "plain", "tty", "rawjson", "quiet")
     #[arg(long, value_name = "string", default_value = "auto")]
     pub(super) progress: String,
+    /// Shorthand for "--attest=type=provenance"
+    #[arg(long, value_name = "string", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) provenance: Option<String>,
     /// Always attempt to pull all referenced images
     #[arg(long)]
     pub(super) pull: bool,
@@ -102,6 +114,9 @@ pub(crate) struct Args {
     /// Suppress the build output and print image ID on success
     #[arg(short, long)]
     pub(super) quiet: bool,
+    /// Shorthand for "--attest=type=sbom"
+    #[arg(long, value_name = "string", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) sbom: Option<String>,
     /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]" or "id=mysecret,env=NAME")
     #[arg(long, value_name = "stringArray")]
     pub(super) secret: Vec<String>,

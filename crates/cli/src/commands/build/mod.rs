@@ -2,6 +2,7 @@
 //! something is wrong; the building itself is `build`'s.
 
 mod arguments;
+mod attestations;
 mod outputs;
 mod shell;
 mod sources;
@@ -20,6 +21,7 @@ use crate::commands::Verb;
 use crate::context::{Context, say};
 use crate::failure::{Failure, Result};
 use crate::options::identity;
+use attestations::{Attestations, caches};
 
 impl Verb for Args {
     const SYNOPSIS: &'static str = "[OPTIONS] PATH | URL | -";
@@ -65,6 +67,7 @@ impl Args {
         {
             arguments.push(("SOURCE_DATE_EPOCH".to_owned(), epoch));
         }
+        let attestations = Attestations::read(&self.attest, self.provenance.as_deref(), self.sbom.as_deref())?;
         let outputs = outputs::parse(&self.output, self.push, self.load)?;
         Ok(Request {
             recipe: sources::recipe(&self.path, self.file.as_deref())?,
@@ -78,6 +81,10 @@ impl Args {
             annotations: self.annotation.iter().map(|text| split(text)).collect(),
             names: [self.tag.clone(), outputs.names].concat(),
             outputs: outputs.list,
+            provenance: attestations.provenance,
+            sbom: attestations.sbom,
+            cache_from: caches(&self.cache_from, "src")?,
+            cache_to: caches(&self.cache_to, "dest")?,
             no_cache: self.no_cache,
             no_cache_filter: self.no_cache_filter.clone(),
             pull: self.pull,

@@ -1,0 +1,5 @@
+//! Ignore files, matched against paths.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| build::fuzz::patterns(bytes));
