@@ -37,17 +37,21 @@ fn docker_py(directory: &Path) -> Result {
     process::run(command("pip3", arguments).arg(directory).arg("docker==7.1.0"))
 }
 
-/// Unpacks the docker command and `docker compose`, which no Debian release has in a version of today.
+/// Unpacks the docker command, `docker buildx` and `docker compose`, which no Debian release has in a version of today.
 fn clients(directory: &Path) -> Result {
-    if directory.join("usr/bin/docker").exists() {
+    if directory.join("usr/libexec/docker/cli-plugins/docker-buildx").exists() {
         return Ok(());
+    }
+    // An older selection goes.
+    if directory.exists() {
+        at("remove", directory, fs::remove_dir_all(directory))?;
     }
     println!("making {}", directory.display());
     let new = directory.with_extension("new");
     if new.exists() {
         at("remove", &new, fs::remove_dir_all(&new))?;
     }
-    bootstrap_suite("sid", "extract", "docker-cli,docker-compose", &new)?;
+    bootstrap_suite("sid", "extract", "docker-cli,docker-compose,docker-buildx", &new)?;
     at("publish", directory, fs::rename(&new, directory))
 }
 

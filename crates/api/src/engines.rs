@@ -42,6 +42,11 @@ impl Engines {
         done.await.map_err(|_| Failure::internal("the request was abandoned"))?.map_err(Failure::from)
     }
 
+    /// The directories that they are over.
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.0.paths
+    }
+
     /// Tells the user of the server something.
     pub(crate) fn log(&self, line: &str) {
         (self.0.log)(line);

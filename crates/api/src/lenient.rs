@@ -26,6 +26,11 @@ impl Begun {
         Ok(Begun { first: accepted(first), stream })
     }
 
+    /// Whether the client begins with HTTP/2, as new clients of BuildKit do.
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.first.starts_with(b"PRI * HTTP/2.0\r\n")
+    }
+
     /// The connection, and what of its beginning has not been read.
     pub(crate) fn into_parts(self) -> (Connection, Vec<u8>) {
         (self.stream, self.first)

@@ -3,6 +3,7 @@
 //! This is the only crate that is async; verbs run on threads that may block, what lasts is followed by descriptors.
 
 mod building;
+mod buildkit;
 mod compat;
 mod containers;
 mod descriptor;
@@ -61,8 +62,12 @@ pub(crate) struct Served {
     pub(crate) pending: Arc<Pending>,
     pub(crate) policy: Policy,
     pub(crate) server: HeaderValue,
+    /// Sessions of BuildKit's clients.
+    pub(crate) sessions: buildkit::Sessions,
     /// Builds of the classic builder.
     pub(crate) cancels: building::Cancels,
+    /// Builds that they have asked for.
+    pub(crate) jobs: buildkit::Jobs,
 }
 
 /// Serves these sockets until the process ends. `log` gets one line for each thing that somebody should know.
@@ -86,7 +91,9 @@ pub fn serve(
             pending: pending.clone(),
             policy: policy.clone(),
             server: HeaderValue::from_static(version),
+            sessions: buildkit::Sessions::default(),
             cancels: building::Cancels::default(),
+            jobs: buildkit::Jobs::default(),
         })
     };
     runtime.block_on(async {

@@ -9,7 +9,8 @@ use crate::failure::{Failure, Result};
 use crate::reply::{self, Reply};
 use crate::request::Request;
 use crate::{
-    Served, building, containers, disk_usage, events, execs, images, networks, registry, swarm, system, volumes,
+    Served, building, buildkit, containers, disk_usage, events, execs, images, networks, registry, swarm, system,
+    volumes,
 };
 
 /// Answers a request.
@@ -36,9 +37,8 @@ pub(crate) async fn route(mut request: Request, served: &Arc<Served>) -> Result<
         (_, ["volumes", rest @ ..]) => volumes::route(&method, rest, request, served).await,
         (_, ["networks", rest @ ..]) => networks::route(&method, rest, request, served).await,
         (&Method::POST, ["build", rest @ ..]) => building::route(rest, request, served).await,
-        (&Method::POST, ["session"] | ["grpc"]) => {
-            Err(Failure::not_implemented("BuildKit's protocol is not spoken here yet"))
-        }
+        (&Method::POST, ["grpc"]) => buildkit::calls(request, served),
+        (&Method::POST, ["session"]) => buildkit::session(request, served),
         (_, ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs" | "plugins", ..]) => {
             swarm::route(&method, &segments)
         }

@@ -17,7 +17,7 @@ use crate::lenient::Begun;
 use crate::reply::{self, Reply};
 use crate::request::Request;
 use crate::transport::Connection;
-use crate::{Served, router, version};
+use crate::{Served, buildkit, router, version};
 
 /// Longest head of a request.
 const LARGEST_HEAD: usize = 64 << 10;
@@ -28,6 +28,13 @@ const HEAD_WITHIN: Duration = Duration::from_secs(300);
 pub(crate) async fn connection(stream: Connection, peer: String, served: Arc<Served>) {
     let peer: Arc<str> = peer.into();
     let Ok(Ok(begun)) = tokio::time::timeout(HEAD_WITHIN, Begun::read(stream)).await else { return };
+    if begun.speaks_http2() {
+        // As if the client had asked for `/grpc`.
+        if served.policy.check(&Method::POST, &["grpc"]).is_ok() {
+            buildkit::serve(TokioIo::new(begun), served).await;
+        }
+        return;
+    }
     let service = service_fn(move |request| {
         let (served, peer) = (served.clone(), peer.clone());
         async move { Ok::<Reply, Infallible>(noted(request, served, &peer).await) }

@@ -14,7 +14,7 @@ pub(crate) fn ping() -> Result<Reply> {
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    headers.insert(HeaderName::from_static("builder-version"), HeaderValue::from_static("1"));
+    headers.insert(HeaderName::from_static("builder-version"), HeaderValue::from_static("2"));
     headers.insert(HeaderName::from_static("swarm"), HeaderValue::from_static("inactive"));
     Ok(reply)
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 pub(crate) use cancels::Cancels;
+pub(crate) use context::Scratch;
 
 use crate::Served;
 use crate::failure::{Failure, Result};

@@ -17,6 +17,17 @@ pub type Document<'a> = dyn Fn(Option<&str>) -> Vec<u8> + 'a;
 /// Writes a layer's archive.
 pub type WriteLayer<'a> = dyn FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'a;
 
+/// What a step of a build has made.
+#[derive(Clone, Debug)]
+pub struct BuiltStep {
+    /// Its image.
+    pub image: String,
+    /// Nanoseconds since 1970.
+    pub made_at: i64,
+    /// Bytes of its own layer.
+    pub size: u64,
+}
+
 /// Which steps of builds outlive a prune; the default keeps none.
 #[derive(Clone, Debug, Default)]
 pub struct KeptSteps {
@@ -133,6 +144,23 @@ impl Engine {
             let sql = "INSERT OR REPLACE INTO build_step (key, image, made_at) VALUES (?1, ?2, ?3)";
             transaction.prepare_cached(sql)?.execute((key, image, made_at))?;
             Ok(())
+        })
+    }
+
+    /// The images that steps have made and that are still there, each once.
+    pub fn built_images(&self) -> Result<Vec<BuiltStep>> {
+        // The last layer of an image is the one that its step has made.
+        let sql = "SELECT s.image, max(s.made_at), coalesce(l.size, 0) FROM build_step s
+            JOIN images i ON i.id = s.image
+            LEFT JOIN image_layers p ON p.image = s.image
+                AND p.position = (SELECT max(position) FROM image_layers WHERE image = s.image)
+            LEFT JOIN layers l ON l.diff_id = p.layer GROUP BY s.image ORDER BY 2";
+        self.read(|connection| {
+            let mut query = connection.prepare_cached(sql)?;
+            let step = |row: &records::rusqlite::Row<'_>| {
+                Ok(BuiltStep { image: row.get(0)?, made_at: row.get(1)?, size: row.get::<_, i64>(2)? as u64 })
+            };
+            Ok(query.query_map([], step)?.collect::<Result<Vec<_>, _>>()?)
         })
     }
 

@@ -39,7 +39,7 @@ pub use archive::{ExtractOptions, PathArchive, PathStat};
 pub use check::StoreProblem;
 pub use commit::CommitRequest;
 pub use cp::CopyOptions;
-pub use derive::{Document, KeptSteps, WriteLayer};
+pub use derive::{BuiltStep, Document, KeptSteps, WriteLayer};
 pub use disk_usage::{DiskUsage, ImageUsage, VolumeUsage};
 pub use events::{EventTail, EventsRequest};
 pub use exec::ExecTarget;
