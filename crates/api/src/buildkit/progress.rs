@@ -142,7 +142,7 @@ impl Progress {
             news.borrow_and_update();
             let (new, over) = {
                 let told = self.lock();
-                (told.all[sent..].to_vec(), told.over)
+                (told.all.get(sent..).unwrap_or_default().to_vec(), told.over)
             };
             sent += new.len();
             for response in &new {
