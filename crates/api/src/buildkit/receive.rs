@@ -58,19 +58,7 @@ pub(crate) fn receive(
     let runtime = session.runtime.clone();
     let _inside = runtime.enter();
     let (sender, mut packets) = session.channel.call(METHOD, metadata).map_err(|status| status.message)?;
-    let mut receiver = Receiver {
-        root,
-        parent: None,
-        seen: HashSet::new(),
-        directories: Vec::new(),
-        wanted: HashMap::new(),
-        writing: HashMap::new(),
-        requests: requests(&runtime, sender),
-        count: 0,
-        bytes: 0,
-        listed: false,
-        finishing: false,
-    };
+    let mut receiver = Receiver::new(root, requests(&runtime, sender));
     loop {
         let packet = runtime.block_on(packets.next::<Packet>()).map_err(|status| status.message)?;
         let Some(packet) = packet else { break };
@@ -124,6 +112,22 @@ struct Receiver {
 }
 
 impl Receiver {
+    fn new(root: OwnedFd, requests: mpsc::UnboundedSender<Packet>) -> Self {
+        Receiver {
+            root,
+            parent: None,
+            seen: HashSet::new(),
+            directories: Vec::new(),
+            wanted: HashMap::new(),
+            writing: HashMap::new(),
+            requests,
+            count: 0,
+            bytes: 0,
+            listed: false,
+            finishing: false,
+        }
+    }
+
     fn take(&mut self, packet: Packet) -> Result<(), String> {
         match packet.kind {
             STAT => match packet.stat {
@@ -385,6 +389,75 @@ mod tests {
         for path in ["", "/", "..", "a/../../b", "a/\0", &"x/".repeat(4000)] {
             assert!(inside(path).is_err(), "{path}");
         }
+    }
+
+    /// What a client tells, and which files it is asked for; an error ends it.
+    fn told(directory: &Path, stats: &[Stat]) -> Result<Vec<u32>, String> {
+        let root = OwnedFd::from(File::open(directory).unwrap());
+        let (requests, mut asked) = mpsc::unbounded_channel();
+        let mut receiver = Receiver::new(root, requests);
+        let packet = |stat| Packet { kind: STAT, stat, ..Packet::default() };
+        for stat in stats {
+            receiver.take(packet(Some(stat.clone())))?;
+        }
+        receiver.take(packet(None))?;
+        let mut ids = Vec::new();
+        while let Ok(Packet { kind: REQUEST, id, .. }) = asked.try_recv() {
+            ids.push(id);
+            for data in [b"content".to_vec(), Vec::new()] {
+                receiver.take(Packet { kind: DATA, id, data, ..Packet::default() })?;
+            }
+        }
+        assert!(receiver.finishing);
+        Ok(ids)
+    }
+
+    fn stat(path: &str, mode: u32, linkname: &str) -> Stat {
+        let size = if mode & (DIRECTORY | SYMLINK) == 0 { 7 } else { 0 };
+        Stat {
+            path: path.into(),
+            mode,
+            size,
+            mod_time: 1_500_000_000_000_000_001,
+            linkname: linkname.into(),
+            ..Stat::default()
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        let mut all = vec![
+            stat("a", 0o644, ""),
+            stat("d", DIRECTORY | 0o755, ""),
+            stat("d/b", 0o600, ""),
+            stat("d/hard", 0o644, "a"),
+            stat("l", SYMLINK | 0o777, "/etc"),
+            stat("p", PIPE | 0o644, ""),
+        ];
+        assert_eq!(told(directory.path(), &all).unwrap(), [0, 2]);
+        assert_eq!(std::fs::read(at("d/hard")).unwrap(), b"content");
+        assert_eq!(std::fs::read_link(at("l")).unwrap(), Path::new("/etc"));
+        assert_eq!(told(directory.path(), &all).unwrap(), Vec::<u32>::new());
+        all[0].mod_time += 1;
+        assert_eq!(told(directory.path(), &all).unwrap(), [0]);
+        assert_eq!(std::fs::metadata(at("a")).unwrap().len(), 7);
+        // What was a directory is a file now, and the rest has gone.
+        assert_eq!(told(directory.path(), &[stat("d", 0o644, "")]).unwrap(), [0]);
+        assert!(at("d").is_file() && !at("a").exists() && !at("l").exists());
+    }
+
+    #[test]
+    fn nothing_leads_out() {
+        let (directory, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = stat("l", SYMLINK | 0o777, &outside.path().to_string_lossy());
+        for second in
+            [stat("l/x", 0o644, ""), stat("../x", 0o644, ""), stat("h", 0o644, "../x"), stat("h", 0o644, "l/x")]
+        {
+            told(directory.path(), &[link.clone(), second]).unwrap_err();
+        }
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 
     #[test]
