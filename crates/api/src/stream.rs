@@ -93,16 +93,20 @@ pub(crate) async fn documents_until(
 ) -> Result<Reply> {
     let (writer, body) = Body::parts();
     let (last, watched) = (writer.clone(), writer.clone());
+    let (over, ended) = oneshot::channel::<()>();
     let run = move |engine: &Engine, beginning: &mut Beginning| {
+        let _over = over;
         verb(engine, &mut |document| {
             beginning.tell(|| Ok(()));
             drop(writer.write_blocking(line(&document)));
         })
     };
-    // Once the build has ended there is nothing to stop, and stopping it does no harm.
+    // The answer ends when nobody holds a writer any more: not even who watches for the client's going.
     tokio::spawn(async move {
-        watched.closed().await;
-        cancel.cancel();
+        tokio::select! {
+            () = watched.closed() => cancel.cancel(),
+            _ = ended => {}
+        }
     });
     begin(served, run, Late::Document(last)).await?;
     Ok(reply::with_type(StatusCode::OK, "application/json", body))

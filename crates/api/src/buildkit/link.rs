@@ -1,6 +1,8 @@
 //! A result as the definition that clients hand from one build to another (linked targets of `bake`): BuildKit's own has
 //! every operation in it, ours has one source that names the image.
 
+use std::collections::HashMap;
+
 use prost::Message as _;
 
 use super::progress::digest;
@@ -13,7 +15,14 @@ const SCHEME: &str = "docker-image://kiste.local/build@";
 pub(crate) struct Definition {
     #[prost(bytes = "vec", repeated, tag = "1")]
     operations: Vec<Vec<u8>>,
+    /// Of each operation by its digest: clients insist on it.
+    #[prost(map = "string, message", tag = "2")]
+    metadata: HashMap<String, Metadata>,
 }
+
+/// `pb.OpMetadata`, of which nothing is needed.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Metadata {}
 
 /// `pb.Op`, as far as it is needed.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -50,7 +59,9 @@ pub(super) fn write(id: &str) -> Definition {
     let source = Source { identifier: format!("{SCHEME}{id}") };
     let source = Operation { inputs: Vec::new(), source: Some(source) }.encode_to_vec();
     let end = Operation { inputs: vec![Input { digest: digest(&source), index: 0 }], source: None };
-    Definition { operations: vec![source, end.encode_to_vec()] }
+    let operations = vec![source, end.encode_to_vec()];
+    let metadata = operations.iter().map(|bytes| (digest(bytes), Metadata {})).collect();
+    Definition { operations, metadata }
 }
 
 /// The image that a definition of ours names.
@@ -73,7 +84,7 @@ mod tests {
     fn definitions_come_back() {
         let definition = write("sha256:ab");
         assert_eq!(read(&definition).as_deref(), Some("sha256:ab"));
-        let other = Definition { operations: [definition.operations, vec![Vec::new()]].concat() };
+        let other = Definition { operations: [definition.operations, vec![Vec::new()]].concat(), ..definition };
         assert_eq!(read(&other), None);
         assert_eq!(read(&Definition::default()), None);
     }
