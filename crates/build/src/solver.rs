@@ -102,6 +102,9 @@ fn frontend(file: &Dockerfile, request: &Request) -> Result<()> {
     Err(Error::new(format!("# syntax={name}: only docker/dockerfile is understood, which is built in")))
 }
 
+/// The files of a named context, fetched by whoever needs them first; none if it is not made of files.
+type Needed = OnceLock<Result<Option<Arc<Files>>>>;
+
 /// What the builds for all platforms share.
 pub(crate) struct Common<'a> {
     pub(crate) paths: Paths,
@@ -110,7 +113,7 @@ pub(crate) struct Common<'a> {
     pub(crate) ignore: &'a [String],
     context: OnceLock<Result<Option<Files>>>,
     /// Files of named contexts that were needed.
-    named: Mutex<HashMap<String, Arc<OnceLock<Result<Option<Arc<Files>>>>>>>,
+    named: Mutex<HashMap<String, Arc<Needed>>>,
     /// Steps that were made or found.
     pub(crate) steps: Mutex<Vec<Known>>,
     pub(crate) teller: Teller,
