@@ -2,7 +2,7 @@
 //! protocol.
 
 use std::collections::HashMap;
-use std::fs::{self, File, FileType, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -251,16 +251,16 @@ impl Sending {
 
 /// Go's `os.FileMode`.
 fn mode(data: &Metadata) -> u32 {
-    let kinds: [(fn(&FileType) -> bool, u32); 6] = [
-        (FileType::is_dir, DIRECTORY),
-        (FileType::is_symlink, SYMLINK),
-        (|kind| kind.is_fifo(), PIPE),
-        (|kind| kind.is_socket(), SOCKET),
-        (|kind| kind.is_char_device(), DEVICE | CHARACTERS),
-        (|kind| kind.is_block_device(), DEVICE),
-    ];
     let kind = data.file_type();
-    let bits = kinds.iter().filter(|(is, _)| is(&kind)).map(|(_, bits)| bits).sum::<u32>();
+    let kinds = [
+        (kind.is_dir(), DIRECTORY),
+        (kind.is_symlink(), SYMLINK),
+        (kind.is_fifo(), PIPE),
+        (kind.is_socket(), SOCKET),
+        (kind.is_char_device(), DEVICE | CHARACTERS),
+        (kind.is_block_device(), DEVICE),
+    ];
+    let bits = kinds.iter().filter(|(is, _)| *is).map(|(_, bits)| bits).sum::<u32>();
     let special = [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)];
     let special = special.iter().filter(|(bit, _)| data.mode() & bit != 0).map(|(_, bits)| bits).sum::<u32>();
     data.mode() & 0o777 | bits | special
