@@ -52,7 +52,7 @@ fn what_does_not_exist_is_told_in_dockers_words() {
     assert_eq!(told("GET", "/services").0, 503);
     assert!(told("GET", "/swarm").1.starts_with("This node is not a swarm manager."));
     assert_eq!(api.get("/plugins").json(), json!([]));
-    assert_eq!(told("POST", "/build").0, 501);
+    assert_eq!(told("POST", "/build").0, 400);
 }
 
 #[test]

@@ -161,7 +161,7 @@ impl<R: Read> TarReader<R> {
             // Only files have content; some writers put a directory's or a link's size into the header.
             (_, kind) if kind != Kind::File => 0,
             (Some(size), _) => size,
-            (None, _) => header.entry_size().map_err(damaged)?,
+            (None, _) => number(&header.as_old().size, header.entry_size()).map_err(damaged)?,
         };
         if stored > limits::FILE {
             return Err(Error::untrusted(format!("archive has an entry of {stored} bytes")));
@@ -180,9 +180,9 @@ impl<R: Read> TarReader<R> {
             path,
             link: pax.link.or(long_link).unwrap_or_else(link),
             size,
-            mode: header.mode().map_err(damaged)? & 0o7777,
-            uid: id(pax.uid, header.uid(), "uid")?,
-            gid: id(pax.gid, header.gid(), "gid")?,
+            mode: number(&header.as_old().mode, header.mode()).map_err(damaged)? & 0o7777,
+            uid: id(pax.uid, number(&header.as_old().uid, header.uid()), "uid")?,
+            gid: id(pax.gid, number(&header.as_old().gid, header.gid()), "gid")?,
             mtime: pax.mtime.unwrap_or((header.mtime().unwrap_or(0) as i64, 0)),
             device: device(header),
             xattrs: pax.xattrs,
@@ -313,6 +313,14 @@ pub(crate) fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<
         }
     }
     Ok(filled)
+}
+
+/// A numeric field, of which nothing means zero (as to Go's archive/tar).
+fn number<T: Default>(field: &[u8], parsed: io::Result<T>) -> io::Result<T> {
+    match field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        true => Ok(T::default()),
+        false => parsed,
+    }
 }
 
 /// An error while reading a stream: one of our own that a reader below carried, or damage.

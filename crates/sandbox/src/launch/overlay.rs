@@ -132,10 +132,11 @@ fn make(
 /// Turns off what a kernel may have on by default: with an index, a container could not be started again before its last
 /// overlay is gone; files that were copied up in part, or moved by reference, are no layer that others understand.
 fn set_plain(fs: &OwnedFd, rootless: bool) -> Result<(), Error> {
-    let options: &[&str] = if rootless { &["index", "metacopy"] } else { &["index", "metacopy", "redirect_dir"] };
-    options
-        .iter()
-        .try_for_each(|option| fsconfig_set_string(fs, *option, "off").step(|| format!("overlay: turn {option} off")))
+    let all = [("index", "off"), ("metacopy", "off"), ("redirect_dir", "nofollow")];
+    let options = if rootless { &all[..2] } else { &all[..] };
+    options.iter().try_for_each(|(option, value)| {
+        fsconfig_set_string(fs, *option, *value).step(|| format!("overlay: set {option} to {value}"))
+    })
 }
 
 /// Where overlay cannot prepare its work directory, it does not fail but turns read-only.
