@@ -29,6 +29,10 @@ const HEADER: usize = 16;
 const PART: usize = 64 << 10;
 /// Bytes of a batch beyond which the socket needs a larger buffer than the kernel gives by itself.
 const LARGE: usize = 128 << 10;
+/// Bytes of a batch beyond which the answers may need one, and how much more room than the batch they take: each message
+/// of some 60 bytes is answered by one that the kernel counts with 768 and more.
+const ANSWERED: usize = 8 << 10;
+const ANSWERS: usize = 32;
 
 /// The families that are spoken here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +195,11 @@ impl Socket {
         if batch.bytes.len() > LARGE {
             rustix::net::sockopt::set_socket_send_buffer_size_force(&self.0, batch.bytes.len() * 2)
                 .map_err(io::Error::from)?;
+        }
+        if batch.bytes.len() > ANSWERED {
+            // Not allowed without the host's rights: then it is as large as it is.
+            let size = batch.bytes.len() * ANSWERS;
+            drop(rustix::net::sockopt::set_socket_recv_buffer_size_force(&self.0, size));
         }
         rustix::net::send(&self.0, &batch.bytes, SendFlags::empty()).map_err(io::Error::from)?;
         let (mut messages, mut refused) = (Vec::new(), None);

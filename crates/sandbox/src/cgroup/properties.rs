@@ -262,7 +262,7 @@ mod tests {
             {"allow": true, "type": "b", "access": "m"}, {"allow": true, "type": "c", "major": 136, "access": "r"}]"#,
         );
         let pair = |name: &str, access: &str| (name.to_owned(), access.to_owned());
-        let list = vec![pair("block-*", "m"), pair("char-136", "r"), pair("/dev/char/1:3", "rw")];
+        let list = vec![pair("block-*", "m"), pair("/dev/char/1:3", "rw"), pair("char-136", "r")];
         assert_eq!(strict[1], ("DevicePolicy", Property::Word("strict")));
         assert_eq!(strict[2], ("DeviceAllow", Property::Devices(list)));
         let any = rules(r#"[{"allow": true, "access": "rwm"}]"#);
