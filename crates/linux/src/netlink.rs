@@ -199,7 +199,7 @@ impl Socket {
         if batch.bytes.len() > ANSWERED {
             // Not allowed without the host's rights: then it is as large as it is.
             let size = batch.bytes.len() * ANSWERS;
-            drop(rustix::net::sockopt::set_socket_recv_buffer_size_force(&self.0, size));
+            let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&self.0, size);
         }
         rustix::net::send(&self.0, &batch.bytes, SendFlags::empty()).map_err(io::Error::from)?;
         let (mut messages, mut refused) = (Vec::new(), None);
