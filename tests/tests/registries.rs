@@ -286,7 +286,17 @@ fn a_policy_decides() {
     env.kiste_with_env(&["pull", &name], "KISTE_SIGNATURE_POLICY", policy).fails(1, &["rejected by policy"]);
     env.kiste_with_env(&["run", "--rm", &name], "KISTE_SIGNATURE_POLICY", policy).fails(125, &["rejected by policy"]);
     env.kiste_with_env(&["pull", &name], "KISTE_SIGNATURE_POLICY", "/nonexistent").fails(1, &["/nonexistent"]);
+    let archive = env.write("tiny.tar", tiny("tiny:1", "x").docker());
+    let load =
+        |policy: &str| env.kiste_with_env(&["load", "-i", archive.to_str().unwrap()], "KISTE_SIGNATURE_POLICY", policy);
+    load(policy).fails(1, &["docker-archive: rejected by policy"]);
+    let signed = json!([{"type": "sigstoreSigned", "keyPath": "/k"}]);
+    let signed =
+        json!({"default": signed, "transports": {"docker-archive": {"/a/path": [{"type": "insecureAcceptAnything"}]}}});
+    load(env.write("signed.json", signed.to_string()).to_str().unwrap()).fails(1, &["signature was required"]);
     assert_eq!(env.ok(&["images", "-q"]), "");
+    let open = json!({"default": [{"type": "reject"}], "transports": {"docker-archive": {"": [{"type": "insecureAcceptAnything"}]}}});
+    load(env.write("open.json", open.to_string()).to_str().unwrap()).ok();
 }
 
 #[test]

@@ -12,6 +12,20 @@ use serde_json::json;
 use crate::process::{self, at, command};
 use crate::{Result, packages};
 
+/// What a database server does without: its compiler for queries, and the tables of a Perl that only installs it. And no
+/// cluster is made while it is installed; tests make their own.
+const POSTGRES: [&str; 9] = [
+    "--dpkgopt=path-exclude=/usr/lib/*/libLLVM*",
+    "--dpkgopt=path-exclude=/usr/lib/*/libz3*",
+    "--dpkgopt=path-exclude=/usr/lib/llvm-*",
+    "--dpkgopt=path-exclude=/usr/lib/postgresql/*/lib/bitcode/*",
+    "--dpkgopt=path-exclude=/usr/lib/postgresql/*/lib/llvmjit*",
+    "--dpkgopt=path-exclude=/usr/lib/*/perl/*/auto/Encode/??/*",
+    "--dpkgopt=path-exclude=/usr/lib/*/perl/*/CORE/*",
+    "--dpkgopt=path-exclude=/usr/share/perl/*/Unicode/*",
+    "--setup-hook=mkdir -p \"$1/etc/postgresql-common\" && echo 'create_main_cluster = false' > \"$1/etc/postgresql-common/createcluster.conf\"",
+];
+
 /// Makes what is missing; the directory.
 pub(crate) fn prepare(root: &Path) -> Result<PathBuf> {
     packages::ensure(packages::TESTS)?;
@@ -19,8 +33,8 @@ pub(crate) fn prepare(root: &Path) -> Result<PathBuf> {
     at("create", &directory, fs::create_dir_all(&directory))?;
     publish(&directory.join("busybox.tar"), || Ok(archive::busybox().docker()))?;
     publish(&directory.join("busybox-oci.tar"), || Ok(archive::busybox().oci()))?;
-    publish(&directory.join("debian.tar"), || debian("debian:test", "", &directory))?;
-    publish(&directory.join("postgres.tar"), || debian("postgres:test", "postgresql", &directory))?;
+    publish(&directory.join("debian.tar"), || debian("debian:test", "", &[], &directory))?;
+    publish(&directory.join("postgres.tar"), || debian("postgres:test", "postgresql", &POSTGRES, &directory))?;
     clients(&root.join("target/test-clients"))?;
     docker_py(&root.join("target/test-clients/python"))?;
     erofs_utils(&root.join("target/erofs-utils"))?;
@@ -51,7 +65,7 @@ fn clients(directory: &Path) -> Result {
     if new.exists() {
         at("remove", &new, fs::remove_dir_all(&new))?;
     }
-    bootstrap_suite("sid", "extract", "docker-cli,docker-compose,docker-buildx", &new)?;
+    bootstrap_suite("sid", "extract", "docker-cli,docker-compose,docker-buildx", &[], &new)?;
     at("publish", directory, fs::rename(&new, directory))
 }
 
@@ -66,10 +80,10 @@ fn publish(file: &Path, content: impl FnOnce() -> Result<Vec<u8>>) -> Result {
     at("publish", file, fs::rename(&new, file))
 }
 
-/// A Debian with more packages, as an image.
-fn debian(name: &str, packages: &str, directory: &Path) -> Result<Vec<u8>> {
+/// A Debian with more packages, as an image; `options` are mmdebstrap's.
+fn debian(name: &str, packages: &str, options: &[&str], directory: &Path) -> Result<Vec<u8>> {
     let tar = directory.join("debian-root.tar");
-    bootstrap("minbase", packages, &tar)?;
+    bootstrap_suite("trixie", "minbase", packages, options, &tar)?;
     let layer = at("read", &tar, fs::read(&tar))?;
     at("remove", &tar, fs::remove_file(&tar))?;
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -94,16 +108,17 @@ fn erofs_utils(directory: &Path) -> Result {
 
 /// Makes a Debian root (a directory, or a tar archive if it is called so) with mmdebstrap(1).
 pub(crate) fn bootstrap(variant: &str, include: &str, target: &Path) -> Result {
-    bootstrap_suite("trixie", variant, include, target)
+    bootstrap_suite("trixie", variant, include, &[], target)
 }
 
-fn bootstrap_suite(suite: &str, variant: &str, include: &str, target: &Path) -> Result {
+fn bootstrap_suite(suite: &str, variant: &str, include: &str, options: &[&str], target: &Path) -> Result {
     let mut mmdebstrap = command("mmdebstrap", ["--quiet", &format!("--variant={variant}")]);
     // The mirror may be a frozen copy, whose release file has expired.
     mmdebstrap.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
     mmdebstrap.args(
         ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"].map(|p| format!("--dpkgopt=path-exclude={p}")),
     );
+    mmdebstrap.args(options);
     if !include.is_empty() {
         mmdebstrap.arg(format!("--include={include}"));
     }

@@ -69,11 +69,10 @@ impl Archive {
     /// What the archive's manifests say. `manifest.json` is the older format, which many archives carry beside the OCI
     /// one because it has the names; a platform can be chosen only from the latter.
     pub(crate) fn images(&self, wanted: Option<&Platform>) -> Result<Vec<Candidate>> {
-        let (has_docker, has_oci) = (self.has("manifest.json"), self.has("index.json"));
-        if has_oci && (wanted.is_some() || !has_docker) {
+        if self.counts_as_oci(wanted) {
             return oci::images(self, wanted);
         }
-        if has_docker {
+        if self.has("manifest.json") {
             return docker::images(self);
         }
         Err(Error::untrusted(if self.has("repositories") {
@@ -81,6 +80,15 @@ impl Archive {
         } else {
             "not an image archive: neither manifest.json (docker save) nor index.json (OCI layout) is in it"
         }))
+    }
+
+    /// The transport of a policy that it came by.
+    pub(crate) fn transport(&self, wanted: Option<&Platform>) -> &'static str {
+        if self.counts_as_oci(wanted) { "oci-archive" } else { "docker-archive" }
+    }
+
+    fn counts_as_oci(&self, wanted: Option<&Platform>) -> bool {
+        self.has("index.json") && (wanted.is_some() || !self.has("manifest.json"))
     }
 
     fn has(&self, name: &str) -> bool {

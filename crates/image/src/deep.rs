@@ -41,17 +41,17 @@ pub(crate) fn ensure(store: &Store, chain: &Digest, layers: &[Digest]) -> Result
 }
 
 pub(crate) fn make(store: &Store, layers: &[Digest], path: &Path) -> Result<()> {
-    let mut trees = Vec::with_capacity(layers.len());
     let mut archives = Vec::with_capacity(layers.len());
-    for (number, layer) in layers.iter().enumerate() {
+    let merged = erofs::merge(layers.iter().enumerate().map(|(number, layer)| {
         let archive = store.layer_home(layer).join(ARCHIVE);
         let file = File::open(&archive).step(|| format!("open {}", archive.display()))?;
-        trees.push(erofs::build(&mut TarReader::over_file(&file), number as u16)?.tree);
+        let tree = erofs::build(&mut TarReader::over_file(&file), number as u16)?.tree;
         archives.push(file);
-    }
+        Ok(tree)
+    }))?;
     let out = File::options().read(true).write(true).create_new(true).open(path);
     let out = out.step(|| format!("create {}", path.display()))?;
-    erofs::write(&erofs::merge(&trees)?, &archives, &out)?;
+    erofs::write(&merged, &archives, &out)?;
     // A crash must not leave a name without the content.
     out.sync_data().step(|| format!("sync {}", path.display()))
 }

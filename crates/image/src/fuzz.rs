@@ -38,7 +38,7 @@ pub fn stack(bytes: &[u8]) {
     let at = (usize::from(*cut) * 512).min(rest.len());
     let (lower, upper) = rest.split_at(at);
     let (Some(one), Some(other)) = (tree(lower, 0), tree(upper, 1)) else { return };
-    let Ok(merged) = erofs::merge(&[one, other]) else { return };
+    let Ok(merged) = erofs::merge([Ok(one), Ok(other)]) else { return };
     let whiteouts = merged.in_order().into_iter().filter(|id| merged.node(*id).is_whiteout());
     assert_eq!(whiteouts.count(), 0, "a whiteout is left");
     write(&merged, &[lower, upper]);

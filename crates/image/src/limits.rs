@@ -37,8 +37,9 @@ pub(crate) const INFLATED_RATIO: u64 = 200;
 pub(crate) const FREE_RESERVE: u64 = 64 << 20;
 /// Memory that an xz decoder may take; `xz -9` needs 65 MiB.
 pub(crate) const XZ_MEMORY: u64 = 256 << 20;
-/// Bytes of names, attributes and maps of sparse files that one layer's index may keep in memory.
-pub(crate) const INDEX_MEMORY: usize = 512 << 20;
+/// Bytes of files, names, attributes and maps of sparse files that one layer's index, or that of all layers of a deep image,
+/// may keep in memory: room for [`ENTRIES`] of the usual sort.
+pub(crate) const INDEX_MEMORY: usize = 1 << 30;
 /// Bytes of an index beyond those of its archives: no honest layer needs any, scattered sparse files do.
 pub(crate) const INDEX_FLOOR: u64 = 16 << 20;
 /// Entries in the block map of one sparse file.

@@ -11,7 +11,7 @@ use crate::layer::NewLayer;
 use crate::platform::Platform;
 use crate::staging::{NewImage, Staging};
 use crate::store::known_layers;
-use crate::{Digest, Reference, Store, config};
+use crate::{Digest, Reference, Store, config, remote, verify};
 
 /// What an archive says about one image, before it is checked.
 pub(crate) struct Candidate {
@@ -38,6 +38,7 @@ impl Store {
         let known = known_layers(records.read())?;
         let mut archive = archive::read(input, &staging, &known)?;
         let candidates = archive.images(wanted.as_ref())?;
+        verify::check_archive(remote::policy().as_deref(), archive.transport(wanted.as_ref()))?;
         let mut new_layers = BTreeMap::new();
         let images = candidates
             .into_iter()

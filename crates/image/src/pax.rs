@@ -17,6 +17,19 @@ pub(crate) struct Records {
     pub(crate) sparse: sparse::Records,
 }
 
+impl Records {
+    fn forget(&mut self, key: &[u8]) {
+        match key {
+            b"path" => self.path = None,
+            b"linkpath" => self.link = None,
+            b"size" => self.size = None,
+            b"uid" => self.uid = None,
+            b"gid" => self.gid = None,
+            _ => self.mtime = None,
+        }
+    }
+}
+
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// Parses one extended header.
@@ -26,6 +39,8 @@ pub(crate) fn parse(mut bytes: &[u8]) -> Result<Records> {
         let (key, value, rest) = split(bytes).ok_or_else(|| Error::untrusted("archive has a malformed PAX header"))?;
         bytes = rest;
         match key {
+            // Nothing as a value takes the record away: the header's own field holds (pax(1), and Go's archive/tar).
+            b"path" | b"linkpath" | b"size" | b"uid" | b"gid" | b"mtime" if value.is_empty() => records.forget(key),
             b"path" => records.path = Some(value.to_vec()),
             b"linkpath" => records.link = Some(value.to_vec()),
             b"size" => records.size = Some(number(key, value)?),
@@ -89,6 +104,12 @@ mod tests {
         assert_eq!(records.path.unwrap(), b"a/b");
         assert_eq!(records.xattrs, [(b"u.x".to_vec(), b"\n\0".to_vec())]);
         assert_eq!(records.mtime, Some((-2, 500_000_000)));
+    }
+
+    #[test]
+    fn the_last_record_counts_and_an_empty_one_takes_away() {
+        let records = parse(b"9 path=a\n9 path=b\n8 uid=7\n7 uid=\n8 size=\n").unwrap();
+        assert_eq!((records.path.as_deref(), records.uid, records.size), (Some(&b"b"[..]), None, None));
     }
 
     #[test]

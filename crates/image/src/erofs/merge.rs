@@ -4,10 +4,11 @@
 use super::tree::{Content, Node, NodeId, ROOT, Tree};
 use crate::error::Result;
 
-/// The tree of layers, lowest first. Nothing is left of whiteouts.
-pub(crate) fn merge(layers: &[Tree]) -> Result<Tree> {
+/// The tree of layers, lowest first, of which only one at a time is in memory. Nothing is left of whiteouts.
+pub(crate) fn merge(layers: impl IntoIterator<Item = Result<Tree>>) -> Result<Tree> {
     let mut merged = Tree::new();
     for layer in layers {
+        let layer = &layer?;
         let mut stack = Stack { merged: &mut merged, layer, moved: vec![None; layer.len()] };
         stack.directory(ROOT, ROOT)?;
     }

@@ -64,7 +64,7 @@ pub(crate) struct Piece {
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     nodes: Vec<Node>,
-    /// Bytes of names, attributes and maps; bounded because archives are hostile.
+    /// Bytes of nodes, names, attributes and maps; bounded because archives are hostile.
     weight: usize,
 }
 
@@ -75,6 +75,9 @@ pub(crate) const S_IFLNK: u16 = 0o120000;
 pub(crate) const S_IFCHR: u16 = 0o020000;
 pub(crate) const S_IFBLK: u16 = 0o060000;
 pub(crate) const S_IFIFO: u16 = 0o010000;
+
+/// Bytes that a name takes in a directory beside its own: its entry, and what the allocator adds.
+const NAME: usize = 48;
 
 impl Node {
     /// A directory that no archive describes: root's, 0755.
@@ -141,7 +144,7 @@ impl Tree {
 
     /// Adds a node that has no name yet.
     pub(crate) fn add(&mut self, node: Node) -> Result<NodeId> {
-        self.bear(node.weight())?;
+        self.bear(size_of::<Node>() + node.weight())?;
         let id = NodeId::try_from(self.nodes.len()).map_err(|_| Error::untrusted("the layer has too many files"))?;
         self.nodes.push(node);
         Ok(id)
@@ -149,7 +152,7 @@ impl Tree {
 
     /// Gives a node a name, in the place of whatever had it.
     pub(crate) fn link(&mut self, directory: NodeId, name: &[u8], id: NodeId) -> Result<()> {
-        self.bear(name.len())?;
+        self.bear(NAME + name.len())?;
         if let Content::Directory { children, .. } = &mut self.node_mut(directory).content {
             children.insert(name.into(), id);
         }
@@ -168,7 +171,7 @@ impl Tree {
         self.weight += bytes;
         if self.weight > limits::INDEX_MEMORY {
             let megabytes = limits::INDEX_MEMORY >> 20;
-            return Err(Error::untrusted(format!("names and attributes of more than {megabytes} MiB")));
+            return Err(Error::untrusted(format!("files, names and attributes that take more than {megabytes} MiB")));
         }
         Ok(())
     }

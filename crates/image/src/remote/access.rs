@@ -113,7 +113,7 @@ fn registries_conf() -> Option<PathBuf> {
 }
 
 /// The first `policy.json` that exists.
-fn policy() -> Option<PathBuf> {
+pub(crate) fn policy() -> Option<PathBuf> {
     variable("KISTE_SIGNATURE_POLICY").or_else(|| places("policy.json").find(|path| path.exists()))
 }
 

@@ -28,7 +28,7 @@ pub use dns::addresses;
 pub use download::{Download, download, fetch};
 pub use login::{Found, log_in, search};
 
-pub(crate) use access::Settings;
+pub(crate) use access::{Settings, policy};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use http::pause;
 pub(crate) use registry::{Fetched, Registry, Right};

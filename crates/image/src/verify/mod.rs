@@ -52,6 +52,22 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// Checks an archive against the policy in a file. Archives have no signatures that could be checked.
+pub(crate) fn check_archive(file: Option<&Path>, transport: &str) -> Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let refused = |why: &str| Err(Error::untrusted(format!("{transport}: {why} ({})", file.display())));
+    for requirement in Policy::read(file)?.archive_requirements(transport) {
+        match requirement {
+            Requirement::Accept => {}
+            Requirement::Reject => return refused("rejected by policy"),
+            Requirement::Signed(_) | Requirement::Unsupported(_) => {
+                return refused("a signature was required, but an archive has none");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether this is a policy: for fuzzers.
 pub(crate) fn is_policy(text: &[u8]) -> bool {
     Policy::parse(text).is_ok()

@@ -19,6 +19,8 @@ pub(super) struct Policy {
     default: Vec<Requirement>,
     /// Of registries: scope and what holds there.
     scopes: Vec<(String, Vec<Requirement>)>,
+    /// Of archives: what holds for every archive of a transport.
+    archives: Vec<(String, Vec<Requirement>)>,
 }
 
 /// One thing that must be so.
@@ -50,18 +52,26 @@ impl Policy {
         let value: Value = serde_json::from_slice(text).map_err(|cause| cause.to_string())?;
         let file = object(&value, "the policy", &["default", "transports"])?;
         let default = requirements(file.get("default").ok_or("default policy is missing")?)?;
-        let mut scopes = Vec::new();
+        let (mut scopes, mut archives) = (Vec::new(), Vec::new());
         if let Some(transports) = file.get("transports") {
             for (transport, inner) in transports.as_object().ok_or("transports is no object")? {
                 for (scope, list) in inner.as_object().ok_or(format!("transport {transport} is no object"))? {
                     let list = requirements(list)?;
                     if transport == DOCKER {
                         scopes.push((scope.clone(), list));
+                    } else if scope.is_empty() {
+                        archives.push((transport.clone(), list));
                     }
                 }
             }
         }
-        Ok(Policy { default, scopes })
+        Ok(Policy { default, scopes, archives })
+    }
+
+    /// What holds for archives of a transport (`docker-archive`, `oci-archive`): where they come from is not known, so
+    /// scopes that are paths hold for none.
+    pub(super) fn archive_requirements(&self, transport: &str) -> &[Requirement] {
+        self.archives.iter().find(|(name, _)| name == transport).map_or(&self.default, |(_, list)| list)
     }
 
     /// What holds for an image: that of the most special scope.
@@ -198,6 +208,8 @@ mod tests {
         ] {
             assert_eq!(of(&policy, name), what, "{name}");
         }
+        assert!(matches!(policy.archive_requirements("docker-archive"), [Requirement::Reject]));
+        assert!(matches!(policy.archive_requirements("docker-daemon"), [Requirement::Accept]));
     }
 
     #[test]

@@ -9,12 +9,12 @@ const SHARES: [u64; 4] = [4, 3, 2, 1];
 const FILES_PER_DIRECTORY: u64 = 100;
 /// Bytes of an average file.
 const AVERAGE: u64 = 24_000;
-const WORDS: usize = 4096;
+const WORDS: usize = 1024;
 /// One in so many pieces of a file is as good as random, as compressed resources are.
-const NOISE: u64 = 6;
+const NOISE: u64 = 14;
 const PIECE: usize = 1024;
 
-/// 400 MB in 16,000 files and 4 layers.
+/// 400 MB in 16,000 files and 4 layers, about 160 MB compressed.
 pub(super) fn large() -> Image {
     let mut source = Source::new();
     let layers = SHARES.iter().enumerate().map(|(number, share)| {
