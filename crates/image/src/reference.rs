@@ -77,7 +77,8 @@ impl Reference {
             return self.name();
         }
         match self.path.strip_prefix(OFFICIAL) {
-            Some(rest) if !rest.contains('/') => rest.to_owned(),
+            // What looks like an id would be taken for one.
+            Some(rest) if !rest.contains('/') && !is_hex_id(rest) => rest.to_owned(),
             _ => self.path.clone(),
         }
     }
@@ -257,6 +258,8 @@ mod tests {
             assert_eq!((reference.to_string().as_str(), reference.familiar().as_str()), (full, familiar), "{text}");
         }
         let both: Reference = format!("a.b/c:d@{DIGEST}").parse().unwrap();
+        let id = format!("library/{}", &DIGEST[7..]);
+        assert_eq!(id.parse::<Reference>().unwrap().familiar(), id, "without the prefix it would be an id");
         assert_eq!((both.tag(), both.digest().unwrap().as_str()), (Some("d"), DIGEST));
         assert_eq!("busybox".parse::<Reference>().unwrap().or_latest().familiar(), "busybox:latest");
     }

@@ -330,3 +330,46 @@ fn foreign_layers_come_from_elsewhere_without_credentials() {
     Root::new().pull(&format!("{}/x", server.host)).unwrap();
     assert_eq!((elsewhere.requests().len(), elsewhere.count("authorization")), (1, 0));
 }
+
+#[test]
+fn redirects_to_what_is_no_web_server() {
+    let server = Server::start();
+    let (_, _, packed) = server.image(b"x");
+    for place in ["file:///etc/passwd", "gopher://127.0.0.1/x", "http://u:p@127.0.0.1/x", "unix:/run/docker.sock", ""] {
+        let away = status("307 Temporary Redirect", &[format!("location: {place}")]);
+        server.answer(&blob_path(&packed), vec![away]);
+        refused(&server, "redirect");
+    }
+}
+
+#[test]
+fn lists_of_tags_without_end() {
+    let (server, other) = (Server::start(), Server::start());
+    server.image(b"x");
+    let next = format!("link: <http://{}/v2/x/tags/list?last=latest>; rel=\"next\"", other.host);
+    let page = Answer { headers: vec![next], ..ok(br#"{"name":"x","tags":["latest"]}"#) };
+    server.answer("/v2/x/tags/list", vec![page]);
+    let all = image::Pull { all_tags: true, ..request(&format!("{}/x", server.host)) };
+    let mut root = Root::new();
+    let error = root.store.pull(&mut root.records, &all, &mut |_, _, _, _| {}).unwrap_err().to_string();
+    assert!(error.contains("does not end"), "{error}");
+    assert_eq!(other.requests().len(), 0, "the next page is the same registry's");
+}
+
+#[test]
+fn indexes_of_indexes() {
+    let server = Server::start();
+    let (_, manifest, _) = server.image(b"x");
+    let mut inner = descriptor(MANIFEST, &manifest);
+    server.answer(&format!("/v2/x/manifests/{}", Digest::of(&manifest)), vec![ok(&manifest)]);
+    for depth in 0..8 {
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "depth": depth, "manifests": [inner]}).to_string();
+        inner = descriptor(INDEX, index.as_bytes());
+        server.answer(&format!("/v2/x/manifests/{}", Digest::of(index.as_bytes())), vec![ok(index.as_bytes())]);
+        server.answer("/v2/x/manifests/latest", vec![ok(index.as_bytes())]);
+        match depth {
+            0..4 => drop(Root::new().pull(&format!("{}/x", server.host)).unwrap()),
+            _ => refused(&server, "nested more than"),
+        }
+    }
+}
