@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use kiste_tests::api::Answer;
-use kiste_tests::{Api, Env};
+use kiste_tests::{Api, Env, Netns};
 use serde_json::{Value, json};
 
 fn create(api: &Api, name: &str, body: Value) -> Answer {
@@ -185,12 +185,56 @@ fn containers_with_more_can_be_looked_at_only() {
     ] {
         forbidden(&create(&api, "xx", json!({ "Image": "busybox", "Cmd": ["true"], "HostConfig": host })));
     }
+    env.ok(&["create", "--name", "stopped", "--privileged", "busybox", "true"]);
+    assert_eq!(api.post("/containers/prune", &json!({})).json()["ContainersDeleted"], json!([]));
+    forbidden(&api.request("DELETE", "/volumes/etc", &[], b""));
+    api.post("/volumes/prune?filters={\"all\":[\"1\"]}", &json!({}));
+    assert_eq!(env.ok(&["volume", "ls", "-q"]), "etc");
+    env.ok(&["rm", "stopped"]);
     // A name that is the beginning of its id leads to the container of that name.
     let prefix = &env.ok(&["inspect", "-f", "{{.Id}}", "big"])[..12];
     assert_eq!(create(&api, prefix, json!({ "Image": "busybox", "Cmd": ["true"] })).status, 201);
     assert_eq!(api.request("DELETE", &format!("/containers/{prefix}"), &[], b"").status, 204);
     forbidden(&api.request("DELETE", &format!("/containers/{prefix}?force=1"), &[], b""));
     assert_eq!(env.status("big"), "running");
+}
+
+#[test]
+fn networks_on_the_hosts_devices_are_closed_to_confined_containers() {
+    let env = Env::with_busybox();
+    let netns = Netns::new();
+    netns.enter();
+    ip("link add dev0 type veth peer name dev1");
+    ip("link add br9 type bridge");
+    env.ok(&["network", "create", "-d", "macvlan", "-o", "parent=dev0", "lan"]);
+    env.ok(&["network", "create", "-o", "com.docker.network.bridge.name=br9", "borrowed"]);
+    env.ok(&["create", "--name", "outside", "--network", "lan", "busybox", "true"]);
+    let api = Api::start_at(&env, "c.sock", ",confined", &[]);
+    assert_eq!(create(&api, "web", json!({ "Image": "busybox", "Cmd": ["true"] })).status, 201);
+    for network in ["lan", "borrowed"] {
+        let id = env.ok(&["network", "inspect", "-f", "{{.Id}}", network]);
+        for name in [network, &id] {
+            let host = json!({ "Image": "busybox", "Cmd": ["true"], "HostConfig": { "NetworkMode": name } });
+            forbidden(&create(&api, "xx", host));
+            let ends = json!({ "EndpointsConfig": { name: {} } });
+            let more = json!({ "Image": "busybox", "Cmd": ["true"], "NetworkingConfig": ends });
+            forbidden(&create(&api, "xx", more));
+            forbidden(&api.post(&format!("/networks/{name}/connect"), &json!({ "Container": "web" })));
+            forbidden(&api.request("DELETE", &format!("/networks/{name}"), &[], b""));
+        }
+    }
+    forbidden(&api.post("/containers/outside/start", &json!({})));
+    let shared = json!({ "Image": "busybox", "Cmd": ["true"], "HostConfig": { "NetworkMode": "container:outside" } });
+    forbidden(&create(&api, "xx", shared));
+    assert_eq!(api.post("/networks/prune", &json!({})).json()["NetworksDeleted"], Value::Null);
+    // Addresses are asked from the host's own network.
+    for address in ["http://127.0.0.1:1/x", "http://localhost:1/x"] {
+        forbidden(&api.post(&format!("/images/create?fromSrc={address}&repo=x"), &json!({})));
+    }
+}
+
+fn ip(line: &str) {
+    assert!(std::process::Command::new("ip").args(line.split(' ')).status().unwrap().success(), "ip {line}");
 }
 
 #[test]

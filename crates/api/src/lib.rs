@@ -46,15 +46,13 @@ pub use policy::Policy;
 pub use socket::{Access, Listener};
 pub use tls::TlsFiles;
 
-use crate::engines::Engines;
+use crate::engines::{Engines, THREADS, Threads};
 use crate::pending::Pending;
 
-/// Verbs that may block at the same time; more wait.
-const THREADS: usize = 256;
 /// Bytes of stack that each of their threads may use.
 const STACK: usize = 1 << 20;
 /// How long a thread waits for more to do.
-const IDLE: Duration = Duration::from_secs(2);
+const IDLE: Duration = Duration::from_millis(250);
 
 /// What all connections of a socket share. Clients that wait for a container are all sockets'.
 pub(crate) struct Served {
@@ -83,11 +81,14 @@ pub fn serve(
         .thread_keep_alive(IDLE)
         .build()?;
     let version = concat!("Kiste/", env!("CARGO_PKG_VERSION"), " (linux)");
-    let (log, pending) = (Arc::new(log), Arc::new(Pending::default()));
+    let (log, pending, threads) = (Arc::new(log), Arc::new(Pending::default()), Threads::default());
     let served = |policy: &Policy| {
-        let log = log.clone();
+        let log: Box<dyn Fn(&str) + Send + Sync> = {
+            let log = log.clone();
+            Box::new(move |line| log(line))
+        };
         Arc::new(Served {
-            engines: Engines::new(paths.clone(), policy.bounds.clone(), Box::new(move |line: &str| log(line))),
+            engines: Engines::new(paths.clone(), policy.bounds.clone(), threads.clone(), log),
             pending: pending.clone(),
             policy: policy.clone(),
             server: HeaderValue::from_static(version),

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::model::Map;
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -14,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
+use crate::upload::Unread;
 use crate::version::Version;
 
 /// Most bytes of a JSON body.
@@ -32,14 +32,21 @@ pub(crate) struct Request {
     /// The headers.
     pub(crate) headers: HeaderMap,
     query: Vec<(String, String)>,
-    raw: hyper::Request<Incoming>,
+    raw: hyper::Request<Unread>,
 }
 
 impl Request {
     /// Takes a request apart. `path` is what stands behind the version.
     pub(crate) fn new(raw: hyper::Request<Incoming>, version: Version, path: String) -> Self {
         let query = parse_query(raw.uri().query().unwrap_or_default());
-        Request { method: raw.method().clone(), path, version, headers: raw.headers().clone(), query, raw }
+        Request {
+            method: raw.method().clone(),
+            path,
+            version,
+            headers: raw.headers().clone(),
+            query,
+            raw: raw.map(Unread::new),
+        }
     }
 
     /// A parameter of the query, if it is there and not empty.
@@ -84,7 +91,7 @@ impl Request {
 
     /// Whether the body is said to be empty.
     pub(crate) fn is_empty(&self) -> bool {
-        self.raw.body().is_end_stream()
+        self.raw.body().is_empty()
     }
 
     /// The body as JSON; the default where there is none.
@@ -135,7 +142,7 @@ impl Request {
     async fn next_part(&mut self, patience: Duration) -> Result<Option<Bytes>> {
         let body = self.raw.body_mut();
         loop {
-            let frame = tokio::time::timeout(patience, body.frame()).await;
+            let frame = tokio::time::timeout(patience, body.next()).await;
             let late = |_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time");
             let Some(frame) = frame.map_err(late)? else { return Ok(None) };
             let frame = frame.map_err(|error| Failure::bad_request(format!("read the request body: {error}")))?;
@@ -146,7 +153,7 @@ impl Request {
     }
 
     /// The body, to be read as it comes.
-    pub(crate) fn into_body(self) -> Incoming {
+    pub(crate) fn into_body(self) -> Unread {
         self.raw.into_body()
     }
 

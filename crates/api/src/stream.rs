@@ -59,7 +59,7 @@ pub(crate) fn always_documents(
     let (last, engines) = (writer.clone(), served.engines.clone());
     tokio::spawn(async move {
         let work =
-            engines.run(move |engine| verb(engine, &mut |document| drop(writer.write_blocking(line(&document)))));
+            engines.run_long(move |engine| verb(engine, &mut |document| drop(writer.write_blocking(line(&document)))));
         if let Err(failure) = work.await {
             Late::Document(last).tell(failure.message).await;
         }
@@ -162,7 +162,7 @@ async fn begin(
     let mut beginning = Beginning(Some(first));
     let work = async move {
         engines
-            .run(move |engine| {
+            .run_long(move |engine| {
                 let outcome = run(engine, &mut beginning);
                 Ok(match outcome {
                     Ok(()) => {

@@ -8,7 +8,7 @@ use crate::table::{self, Container};
 use crate::verbs::image_labels;
 use crate::volume_table;
 use crate::{Engine, Error, ErrorKind, Result, confinement};
-use network::Network;
+use network::{Driver, Network, endpoints};
 
 /// What callers may reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,16 @@ impl Bounds {
         }
     }
 
+    /// The same for one that a container is to join, or that is to go: it may lead to the host's own devices.
+    pub(crate) fn check_use(&self, network: &Network) -> Result<()> {
+        self.check_network(network)?;
+        let own = network.is_predefined() || (network.driver == Driver::Bridge && !network.borrowed);
+        match self.confined && !own {
+            true => Err(forbidden(&format!("network {}, which is on a device of the host", network.name))),
+            false => Ok(()),
+        }
+    }
+
     /// A request for a network as it may be carried out.
     pub(crate) fn network(&self, request: &NetworkRequest) -> Result<NetworkRequest> {
         if self.confined {
@@ -53,6 +63,14 @@ impl Bounds {
         match self.confined && !options.is_empty() {
             true => Err(forbidden("volume options")),
             false => Ok(()),
+        }
+    }
+
+    /// Refuses what the host's own network would be used for.
+    pub(crate) fn check_address(&self) -> Result<()> {
+        match *self == Bounds::default() {
+            true => Ok(()),
+            false => Err(forbidden("images from addresses")),
         }
     }
 
@@ -106,6 +124,13 @@ impl Engine {
     /// Whether a container has nothing of the host's, nor shares a namespace with one that has.
     fn check_confined(&self, container: &Container) -> Result<()> {
         confinement::check(container)?;
+        for place in self.read(|connection| Ok(endpoints::of_container(connection, &container.id)?))? {
+            match self.read(|connection| Ok(network::table::find(connection, &place.network)?)) {
+                Ok(network) if !network.is_predefined() => self.bounds().check_use(&network)?,
+                // A predefined one is judged by the container's mode; one that is gone leads nowhere.
+                _ => {}
+            }
+        }
         for mount in container.mounts.iter().filter(|mount| mount.point.kind == "volume") {
             let row = self.read(|connection| volume_table::get(connection, &mount.point.name))?;
             self.bounds().check_volume_options(&row.map(|row| row.options).unwrap_or_default())?;

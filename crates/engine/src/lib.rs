@@ -52,6 +52,7 @@ use records::{Durability, Records};
 
 pub use image::{Change, ChangeKind};
 /// For faces that must know whether a client has read what it was sent.
+pub use linux::memory::trim as release_memory;
 pub use linux::socket::unread;
 pub use sandbox::rootless;
 

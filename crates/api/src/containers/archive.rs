@@ -41,7 +41,7 @@ pub(super) async fn put(name: &str, request: Request, served: &Served) -> Result
         copy_uid_gid: request.boolean("copyUIDGID"),
     };
     let mut upload = Upload::new(request.into_body());
-    served.engines.run(move |engine| engine.extract_path(&name, &path, &mut upload, options)).await?;
+    served.engines.run_long(move |engine| engine.extract_path(&name, &path, &mut upload, options)).await?;
     Ok(reply::status(StatusCode::OK))
 }
 

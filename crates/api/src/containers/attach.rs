@@ -7,9 +7,7 @@ use std::sync::Arc;
 use engine::detach::Keys;
 use engine::model::Status;
 use engine::{Attach, Brief, LogsRequest, Session};
-use http_body_util::BodyExt as _;
 use hyper::StatusCode;
-use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -21,6 +19,7 @@ use crate::failure::{Failure, Result};
 use crate::hijack::{self, Manner};
 use crate::reply::{Body, Reply, Writer};
 use crate::request::Request;
+use crate::upload::Unread;
 use crate::version::Version;
 use crate::websocket;
 
@@ -164,10 +163,10 @@ async fn replay(socket: &mut UnixStream, wanted: &Wanted, id: &str, served: &Ser
 }
 
 /// Carries a request's body and an answer's body to and from a socket, for clients that keep to HTTP.
-pub(crate) async fn bridge(mut socket: UnixStream, mut input: Incoming, writer: Writer) {
+pub(crate) async fn bridge(mut socket: UnixStream, mut input: Unread, writer: Writer) {
     let (mut from, mut to) = socket.split();
     let typing = async {
-        while let Some(Ok(frame)) = input.frame().await {
+        while let Some(Ok(frame)) = input.next().await {
             if let Ok(data) = frame.into_data()
                 && to.write_all(&data).await.is_err()
             {

@@ -39,14 +39,14 @@ fn ending(request: &Request) -> Result<(Option<String>, Option<i64>)> {
 /// Stops it.
 pub(super) async fn stop(name: &str, request: &Request, served: &Served) -> Result<Reply> {
     let (name, (signal, timeout)) = (name.to_owned(), ending(request)?);
-    served.engines.run(move |engine| engine.stop(&name, signal.as_deref(), timeout)).await?;
+    served.engines.run_long(move |engine| engine.stop(&name, signal.as_deref(), timeout)).await?;
     reply::no_content()
 }
 
 /// Stops and starts it.
 pub(super) async fn restart(name: &str, request: &Request, served: &Served) -> Result<Reply> {
     let (name, (signal, timeout)) = (name.to_owned(), ending(request)?);
-    served.engines.run(move |engine| engine.restart(&name, signal.as_deref(), timeout)).await?;
+    served.engines.run_long(move |engine| engine.restart(&name, signal.as_deref(), timeout)).await?;
     reply::no_content()
 }
 

@@ -355,7 +355,7 @@ fn commit(
         container.name = free_name(transaction)?;
     }
     let places = networking::places(transaction, &wanted.networks)?;
-    places.iter().try_for_each(|(network, _)| wanted.bounds.check_network(network))?;
+    places.iter().try_for_each(|(network, _)| wanted.bounds.check_use(network))?;
     table::insert(transaction, container)?;
     networking::record(transaction, &container.id, &places)?;
     links::record(transaction, container)?;

@@ -41,7 +41,7 @@ impl Engine {
         let runs = self.runs(&container);
         let (network, endpoint) = self.write(Durability::Power, |transaction| {
             let network = find(transaction, network)?;
-            self.bounds().check_network(&network)?;
+            self.bounds().check_use(&network)?;
             if !has_endpoints(&network.name) {
                 return Err(Error::new(
                     ErrorKind::Forbidden,

@@ -190,6 +190,7 @@ impl Engine {
     /// Removes a network that no running container is in; its name as it was given.
     pub fn remove_network(&self, name: &str) -> Result<()> {
         let network = self.network(name)?;
+        self.bounds().check_use(&network)?;
         self.write(Durability::Power, |transaction| Ok(network_table::delete(transaction, &network)?))
             .map_err(|error| self.with_names(error))?;
         failpoint::hit("network-forgotten");

@@ -51,6 +51,7 @@ impl Engine {
 
     /// Begins to download what a URL names, for `import`.
     pub fn download(&self, url: &str, access: &Access) -> Result<Box<dyn std::io::Read + Send>> {
+        self.bounds().check_address()?;
         Ok(Box::new(image::download(access, url)?))
     }
 

@@ -85,7 +85,7 @@ impl Engine {
             let wanted = matches!(container.state, Intent::Created | Intent::Exited | Intent::Dead)
                 && until.is_none_or(|until| container.created_at < until)
                 && filters.labels(&container.config.labels)
-                && self.bounds().sees(&container.config.labels);
+                && self.check_reach(&container, &container.id).is_ok();
             if !wanted {
                 continue;
             }

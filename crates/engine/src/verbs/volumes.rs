@@ -131,6 +131,7 @@ impl Engine {
         self.write(Durability::Power, |transaction| {
             let row = volume_table::find(transaction, name)?;
             self.bounds().check_volume(name, &row.labels)?;
+            self.bounds().check_volume_options(&row.options)?;
             volume_table::delete(transaction, name)
         })?;
         let aside = self.paths().volume(&format!("{}.removed", names::random_id()?));
@@ -157,7 +158,8 @@ impl Engine {
                     report.reclaimed += bytes;
                     report.removed.push(row.name);
                 }
-                Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {}
+                Err(error)
+                    if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound | ErrorKind::Forbidden) => {}
                 Err(error) => return Err(error),
             }
         }
