@@ -48,6 +48,27 @@ fn configurations_are_refused_by_field() {
 }
 
 #[test]
+fn deadlines_that_the_kernel_would_refuse_are_explained() {
+    let mut bundle = Bundle::new("true");
+    let ms = 1_000_000_u64;
+    for (times, word) in [
+        ([0, 20 * ms, 20 * ms], "process.scheduler.runtime: SCHED_DEADLINE needs one"),
+        ([10 * ms, 0, 20 * ms], "process.scheduler.deadline: SCHED_DEADLINE needs one"),
+        ([10, 20 * ms, 20 * ms], "process.scheduler.runtime: 10 ns"),
+        ([30 * ms, 20 * ms, 40 * ms], "process.scheduler.runtime: 30000000 ns"),
+        ([10 * ms, 30 * ms, 20 * ms], "process.scheduler.deadline: 30000000 ns"),
+        ([10 * ms, 20 * ms, u64::MAX], "process.scheduler.period"),
+    ] {
+        let [runtime, deadline, period] = times;
+        bundle.config["process"]["scheduler"] =
+            json!({"policy": "SCHED_DEADLINE", "runtime": runtime, "deadline": deadline, "period": period});
+        let output = bundle.run("c");
+        output.fails(1, &[word]);
+        one_line(&output);
+    }
+}
+
+#[test]
 fn what_is_no_configuration_is_said_to_be_none() {
     let bundle = Bundle::new("true");
     let path = bundle.path("config.json");

@@ -118,6 +118,34 @@ fn paused_containers_wait_and_can_be_killed() {
     bundle.runtime(&["pause", "c"]).ok();
     bundle.runtime(&["kill", "c", "KILL"]).ok();
     stopped(&bundle, "c");
+    bundle.runtime(&["delete", "c"]).ok();
+    bundle.started("c");
+    bundle.runtime(&["pause", "c"]).ok();
+    bundle.runtime(&["delete", "c"]).fails(1, &["not stopped: paused"]);
+    bundle.runtime(&["delete", "--force", "c"]).ok();
+}
+
+/// On cgroup v1 a process that is frozen by a cgroup below the container's own does not die of a signal either.
+#[test]
+fn what_a_container_has_frozen_by_itself_can_be_killed() {
+    let bundle = Bundle::new("sleep 100");
+    for command in [&["delete", "--force", "c"][..], &["kill", "c", "KILL"], &["kill", "--all", "c", "KILL"]] {
+        bundle.started("c");
+        let below = bundle.cgroup("c", "freezer").join("below");
+        fs::create_dir(&below).unwrap();
+        fs::write(below.join("cgroup.procs"), bundle.state("c")["pid"].to_string()).unwrap();
+        let (file, word) = match below.join("freezer.state").exists() {
+            true => ("freezer.state", "FROZEN"),
+            false => ("cgroup.freeze", "1"),
+        };
+        fs::write(below.join(file), word).unwrap();
+        bundle.runtime(command).ok();
+        if command[0] == "kill" {
+            stopped(&bundle, "c");
+            bundle.runtime(&["delete", "c"]).ok();
+        }
+        assert!(!below.exists(), "{command:?}");
+    }
 }
 
 #[test]

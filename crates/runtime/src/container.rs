@@ -111,6 +111,9 @@ impl Container {
     pub(crate) fn destroy(self) -> Result<Vec<String>> {
         if let Some(process) = self.process() {
             let _ = linux::pidfd::send_signal(process.as_fd(), 9);
+            if let Ok(Some(cgroup)) = self.cgroup() {
+                cgroup.let_die().step(|| "thaw the container".into())?;
+            }
             wait_for_end(&process, Duration::from_secs(10))?;
         }
         let spec = self.spec().ok();

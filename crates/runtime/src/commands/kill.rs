@@ -7,7 +7,7 @@ use oci_spec::runtime::LinuxNamespaceType;
 
 use super::Call;
 use crate::arguments::{bad, required, switch, unexpected};
-use crate::container::{Container, Status};
+use crate::container::Container;
 use crate::error::Step;
 use crate::record::Store;
 use crate::{Error, Result};
@@ -56,11 +56,10 @@ fn send(container: &Container, signal: i32, all: bool) -> Result<()> {
         }
         other => other.step(|| format!("send signal {signal}"))?,
     }
-    if signal == KILL && container.status() == Status::Paused {
-        // On cgroup v1 a frozen process dies only once it is thawed.
-        container.required_cgroup()?.freeze(false).step(|| "thaw the container".into())?;
+    match container.cgroup().step(|| "open the container's cgroup".into())? {
+        Some(cgroup) if signal == KILL => cgroup.let_die().step(|| "thaw the container".into()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn send_all(container: &Container, signal: i32) -> Result<()> {

@@ -64,9 +64,25 @@ impl Cgroup {
             self.kill_until_none()?;
         }
         match self.freezer() {
-            Ok(_) => self.freeze(false).and(killed),
+            Ok(_) => self.freeze(false).and(self.let_die()).and(killed),
             Err(_) => killed,
         }
+    }
+
+    /// Lets killed processes end that are frozen, also by cgroups which the container made below: on v1 nothing that is
+    /// frozen dies. On v2 it does.
+    pub fn let_die(&self) -> io::Result<()> {
+        let directory = match (self.version, self.freezer()) {
+            (Version::V1, Ok(directory)) => directory,
+            _ => return Ok(()),
+        };
+        for directory in tree(directory)? {
+            match write(&directory.join("freezer.state"), "THAWED") {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Without a freezer: again and again, until no fork escapes.

@@ -52,11 +52,38 @@ fn check_scheduler(wanted: &Scheduler) -> Result<(), Error> {
     if priority < 0 {
         return invalid("priority", format!("{priority} is negative"));
     }
+    if policy == Policy::SchedDeadline {
+        return check_deadline(wanted);
+    }
     let times = [("runtime", wanted.runtime()), ("deadline", wanted.deadline()), ("period", wanted.period())];
     match times.iter().find(|(_, time)| time.unwrap_or(0) != 0) {
-        Some((field, _)) if policy != Policy::SchedDeadline => invalid(field, "only for SCHED_DEADLINE".into()),
-        _ => Ok(()),
+        Some((field, _)) => invalid(field, "only for SCHED_DEADLINE".into()),
+        None => Ok(()),
     }
+}
+
+/// The shortest time that the kernel grants, in nanoseconds (`dl_runtime`, sched(7)).
+const SHORTEST: u64 = 1024;
+
+/// runtime ≤ deadline ≤ period, each less than 2^63 ns; no period is one as long as the deadline.
+fn check_deadline(wanted: &Scheduler) -> Result<(), Error> {
+    let [runtime, deadline, period] =
+        [wanted.runtime(), wanted.deadline(), wanted.period()].map(|time| time.unwrap_or(0));
+    let too_long = |time: u64| i64::try_from(time).is_err();
+    let (field, why) = match () {
+        () if runtime == 0 => ("runtime", "SCHED_DEADLINE needs one".to_owned()),
+        () if deadline == 0 => ("deadline", "SCHED_DEADLINE needs one".to_owned()),
+        () if runtime < SHORTEST => ("runtime", format!("{runtime} ns is less than the shortest, {SHORTEST} ns")),
+        () if too_long(runtime) => ("runtime", format!("{runtime} ns is too long")),
+        () if too_long(deadline) => ("deadline", format!("{deadline} ns is too long")),
+        () if too_long(period) => ("period", format!("{period} ns is too long")),
+        () if runtime > deadline => ("runtime", format!("{runtime} ns is longer than the deadline, {deadline} ns")),
+        () if period != 0 && deadline > period => {
+            ("deadline", format!("{deadline} ns is longer than the period, {period} ns"))
+        }
+        () => return Ok(()),
+    };
+    Err(Error::Invalid(format!("process.scheduler.{field}: {why}")))
 }
 
 /// Everything but the CPUs. Raising most of it needs privileges, which the process still has.
