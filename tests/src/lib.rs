@@ -5,6 +5,7 @@
 pub mod api;
 pub mod archive;
 mod bundle;
+pub mod corpus;
 mod env;
 pub mod fixtures;
 mod leaks;
@@ -12,6 +13,7 @@ mod netns;
 mod process;
 mod pty;
 mod registry;
+pub mod told;
 mod user;
 
 pub use api::Api;

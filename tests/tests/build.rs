@@ -37,7 +37,7 @@ fn cached(progress: &str) -> usize {
 
 const STAGES: &str = "ARG BASE=busybox\nFROM ${BASE} AS build\nARG WHO=world\nENV GREETING=\"hello $WHO\"\nWORKDIR /work\nCOPY . .\n\
     RUN echo \"$GREETING\" >out.txt; ls >list.txt\nRUN <<SH\necho multi >multi.txt\nrm a.txt\nSH\n\
-    FROM busybox\nLABEL a=b\nCOPY --from=build --chown=1000:1001 --chmod=600 /work/*.txt /data/\nUSER 1000\nEXPOSE 80\n\
+    FROM busybox\nLABEL a=b\nCOPY --from=build --chown=1000:1001 --chmod=750 /work/*.txt /data/\nUSER 1000\nEXPOSE 80\n\
     CMD [\"cat\", \"/data/out.txt\"]\n";
 
 #[test]
@@ -60,7 +60,7 @@ fn stages_make_an_image_and_come_from_the_cache() {
         "cd /data; stat -c '%n %a %u %g' *; cat list.txt",
     ]);
     let expected =
-        "list.txt 600 1000 1001\nmulti.txt 600 1000 1001\nout.txt 600 1000 1001\na.txt\nlist.txt\nout.txt\nsub";
+        "list.txt 750 1000 1001\nmulti.txt 750 1000 1001\nout.txt 750 1000 1001\na.txt\nlist.txt\nout.txt\nsub";
     assert_eq!(listed, expected);
     let config = &env.inspect("made:1")["Config"];
     assert_eq!(config["Labels"], serde_json::json!({"a": "b", "c": "d"}));

@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod compare;
 mod dist;
 mod images;
 mod packages;
@@ -28,8 +29,10 @@ usage: cargo xtask COMMAND
   dist [--check]    make target/dist: the release, and a Debian package of it, installed and tried with --check
   images            make the test images only
   vm [COMMAND]      run all its tests, or one shell command, in the cgroup v2 virtual machine
-  bench [runtime|network|images [pulls|uses]] [--quick]
-                    measure beside the engines that are on the PATH; prints a Markdown table";
+  bench [build|runtime|network|images [pulls|uses]|api] [--quick]
+                    measure beside the engines that are on the PATH; prints a Markdown table
+  compare builds [--record] [CASE…]
+                    build the corpus with docker and with Kiste, and compare; --record keeps what docker made";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,6 +53,7 @@ fn dispatch(arguments: &[String]) -> Result {
         Some(("images", [])) => images::prepare(&repository()).map(drop),
         Some(("vm", rest)) => vm::command(&repository(), rest),
         Some(("bench", rest)) => bench::run(&repository(), rest),
+        Some(("compare", [what, rest @ ..])) if what == "builds" => compare::run(&repository(), rest),
         _ => Err(format!("unknown or missing command\n{USAGE}")),
     }
 }

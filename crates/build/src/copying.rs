@@ -1,7 +1,7 @@
 //! What COPY and ADD put where: from sources and a destination to the entries of a layer. The layer is written straight
 //! from the sources; nothing is created on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
 use image::{TarHeader, TarKind, TarWriter, open_archive};
@@ -64,6 +64,8 @@ struct Entry<'a> {
 enum Content<'a> {
     None,
     File(&'a Tree, Found),
+    /// Another name of the file that went to this place.
+    Same(&'a Tree, Found, Vec<u8>),
     Bytes(Vec<u8>),
 }
 
@@ -90,7 +92,7 @@ impl<'a> Layer<'a> {
                 let place = self.place(destination, options)?;
                 self.directory_content(tree, found, &place, &exclude, options)?;
             } else if options.unpack && found.kind == TarKind::File && open_archive(tree.read(found)?).is_some() {
-                let place = self.place(destination, options)?;
+                let place = self.place(destination, &Options { mode: None, ..options.clone() })?;
                 let (owner, mode) = (options.owner, options.mode.clone());
                 self.archives.push(Archive { tree, found: found.clone(), place, owner, mode });
             } else {
@@ -170,11 +172,20 @@ impl<'a> Layer<'a> {
         exclude: &Matcher,
         options: &Options,
     ) -> Result<()> {
+        let mut first: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
         for found in tree.walk(start)?.iter().filter(|found| !found.path.is_empty()) {
             if !exclude.is_empty() && exclude.matches_deep(&String::from_utf8_lossy(&found.path)) {
                 continue;
             }
-            self.put(tree, found, join(place, &found.path), options)?;
+            let place = join(place, &found.path);
+            let other = (found.kind == TarKind::File && found.linked)
+                .then(|| first.entry((found.stamp.device, found.stamp.inode)).or_insert_with(|| place.clone()).clone());
+            self.put(tree, found, place.clone(), options)?;
+            if let Some(other) = other.filter(|other| *other != place)
+                && let Some(entry) = self.entries.get_mut(&place)
+            {
+                entry.content = Content::Same(tree, found.clone(), other);
+            }
         }
         Ok(())
     }
@@ -209,44 +220,66 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// Where a file goes: into the destination if that is a directory (by its slash, or because it is one).
+    /// Where a file goes: into the destination if that is a directory (by its slash, or because it is one), else to where
+    /// the destination's links lead.
     fn file_place(&mut self, destination: &str, name: &[u8], into: bool, options: &Options) -> Result<Vec<u8>> {
-        let clean = destination.trim_matches('/');
-        let here = self.entries.get(clean.as_bytes()).is_some_and(|entry| entry.header.kind == TarKind::Directory);
-        if into || clean.is_empty() || here || self.is_directory(destination)? {
-            return Ok(join(&self.place(destination, options)?, name));
+        let real = self.resolve(destination)?;
+        let here = self.entries.get(&real).is_some_and(|entry| entry.header.kind == TarKind::Directory);
+        if into || real.is_empty() || here || self.is_directory(destination)? {
+            return Ok(join(&self.place(&format!("{destination}/"), options)?, name));
         }
-        let (above, last) = clean.rsplit_once('/').unwrap_or(("", clean));
-        Ok(join(&self.place(above, options)?, last.as_bytes()))
+        let split = real.iter().rposition(|byte| *byte == b'/');
+        let (above, last) = split.map_or((&b""[..], real.as_slice()), |at| (&real[..at], &real[at + 1..]));
+        Ok(join(&self.directories(above, true, options)?, last))
     }
 
-    /// The real path of a directory in the image; what is missing of it is made.
+    /// The real path of a directory in the image; what is missing of it is made. What a path without a slash at its end
+    /// names is made as it is, what leads there gets the mode that is asked for (fsutil's `copy.Copy`).
     fn place(&mut self, path: &str, options: &Options) -> Result<Vec<u8>> {
-        let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
-        let (known, mut place) = self.deepest(&names)?;
-        for name in &names[known..] {
-            place = join(&place, name.as_bytes());
+        let real = self.resolve(path)?;
+        self.directories(&real, path.ends_with('/'), options)
+    }
+
+    fn resolve(&self, path: &str) -> Result<Vec<u8>> {
+        match self.base {
+            Some(base) => base.resolve(path.as_bytes()),
+            None => Ok(crate::ignore::clean(&format!("/{path}")).trim_matches('/').as_bytes().to_vec()),
+        }
+    }
+
+    fn directories(&mut self, real: &[u8], all: bool, options: &Options) -> Result<Vec<u8>> {
+        let names: Vec<&[u8]> = real.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+        let known = self.deepest(&names)?;
+        let mut place = names[..known].join(&b'/');
+        for (index, name) in names.iter().enumerate().skip(known) {
+            place = join(&place, name);
             let mut header = TarHeader { mtime: self.now, ..TarHeader::new(place.clone(), TarKind::Directory) };
             self.dress(&mut header, options, false);
+            if let Some(ModeChange::Set(bits)) = options.mode
+                && (all || index + 1 < names.len())
+            {
+                header.mode = bits & 0o777;
+            }
             self.entries.entry(place.clone()).or_insert(Entry { header, content: Content::None });
         }
         Ok(place)
     }
 
-    /// How many of the names lead to something that the image has, and where that really is.
-    fn deepest(&self, names: &[&str]) -> Result<(usize, Vec<u8>)> {
-        let Some(base) = self.base else { return Ok((0, Vec::new())) };
+    /// How many of the names lead to something that the image has.
+    fn deepest(&self, names: &[&[u8]]) -> Result<usize> {
+        let Some(base) = self.base else { return Ok(0) };
         for known in (1..=names.len()).rev() {
-            let there = names[..known].join("/");
-            match base.find(&there)? {
-                Some(found) if found.kind == TarKind::Directory => return Ok((known, found.real)),
+            let there = names[..known].join(&b'/');
+            match base.find(&String::from_utf8_lossy(&there))? {
+                Some(found) if found.kind == TarKind::Directory => return Ok(known),
                 Some(_) => {
-                    return Err(Error::new(format!("cannot copy to /{}: /{there} is no directory", names.join("/"))));
+                    let wanted = show(&names.join(&b'/'));
+                    return Err(Error::new(format!("cannot copy to {wanted}: {} is no directory", show(&there))));
                 }
                 None => {}
             }
         }
-        Ok((0, Vec::new()))
+        Ok(0)
     }
 
     fn is_directory(&self, path: &str) -> Result<bool> {
@@ -281,6 +314,13 @@ impl<'a> Layer<'a> {
                 Content::None => {}
                 Content::Bytes(bytes) => all.update(bytes),
                 Content::File(tree, found) => all.update(known.digest(tree, found)?),
+                Content::Same(tree, found, first) if !self.is_same(found, first) => {
+                    all.update(known.digest(tree, found)?);
+                }
+                Content::Same(_, _, first) => {
+                    all.update(b"same as\0");
+                    all.update(first);
+                }
             }
         }
         for Archive { tree, found, place, owner, mode } in &self.archives {
@@ -292,20 +332,38 @@ impl<'a> Layer<'a> {
         Ok(hex(&all.finalize()))
     }
 
+    fn is_link(&self, entry: &Entry<'_>) -> bool {
+        matches!(&entry.content, Content::Same(_, found, first) if self.is_same(found, first))
+    }
+
+    /// Whether a place still has the file that is to get another name: a later source may have replaced it.
+    fn is_same(&self, found: &Found, first: &[u8]) -> bool {
+        let there = self.entries.get(first).map(|entry| &entry.content);
+        matches!(there, Some(Content::File(_, other)) if other.stamp == found.stamp)
+    }
+
     /// Writes the layer's archive.
     pub fn write(&self, output: &mut dyn Write) -> io::Result<()> {
         let mut tar = TarWriter::new(output);
-        for Entry { header, content } in self.entries.values() {
+        let (links, others): (Vec<_>, Vec<_>) = self.entries.values().partition(|entry| self.is_link(entry));
+        for Entry { header, content } in others {
             match content {
                 Content::None => tar.entry(header)?,
                 Content::Bytes(bytes) => tar.bytes(header, bytes)?,
-                Content::File(tree, found) => {
+                Content::File(tree, found) | Content::Same(tree, found, _) => {
                     let failed = |error: Error| io::Error::other(error.message);
                     let file = tree.read(found).map_err(failed)?;
                     tar.file(header, &file)?;
                     // The step's key says what was found; nothing else may be kept under it.
                     tree.check_unchanged(found, &file).map_err(failed)?;
                 }
+            }
+        }
+        // What they lead to comes first.
+        for Entry { header, content } in links {
+            if let Content::Same(_, _, first) = content {
+                let header = TarHeader { kind: TarKind::HardLink, size: 0, link: first.clone(), ..header.clone() };
+                tar.entry(&header)?;
             }
         }
         self.archives.iter().try_for_each(|archive| archive.write(&mut tar))?;

@@ -16,6 +16,8 @@ use crate::{Error, Result};
 
 /// Deepest directory that is walked: each level holds a descriptor.
 const DEEPEST: usize = 500;
+/// Most links that are followed in one path, as the kernel has it.
+const MOST_LINKS: usize = 40;
 
 /// A tree.
 pub struct Tree {
@@ -48,6 +50,8 @@ pub struct Found {
     pub mtime: i64,
     /// Device number.
     pub device: (u32, u32),
+    /// It has several names.
+    pub linked: bool,
     /// Tells this state of a file from others.
     pub stamp: Stamp,
 }
@@ -281,6 +285,52 @@ impl Tree {
             .map_err(|error| Error::new(format!("open {}: {error}", show(real))))
     }
 
+    /// Where a path leads to, links followed inside the tree, also where there is nothing yet.
+    pub fn resolve(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let (mut rest, mut real, mut links) = (backwards(path), Vec::new(), 0);
+        while let Some(name) = rest.pop() {
+            match name.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    real.truncate(real.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
+                    continue;
+                }
+                _ => {}
+            }
+            let next = join(&real, &name);
+            let Some(target) = self.link(&next)? else {
+                real = next;
+                continue;
+            };
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Error::new(format!("{}: too many links", show(path))));
+            }
+            if target.starts_with(b"/") {
+                real.clear();
+            }
+            rest.extend(backwards(&target));
+        }
+        Ok(real)
+    }
+
+    /// Target of the link at a resolved path; none: there is no link.
+    fn link(&self, real: &[u8]) -> Result<Option<Vec<u8>>> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let failed = |error: Errno| Error::new(format!("look at {}: {error}", show(real)));
+        let opened = match openat2(&self.root, real, flags, Mode::empty(), resolve) {
+            Ok(opened) => opened,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let stat = rustix::fs::fstat(&opened).map_err(failed)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            return Ok(None);
+        }
+        rustix::fs::readlinkat(&opened, "", Vec::new()).map(|text| Some(text.into_bytes())).map_err(failed)
+    }
+
     /// Where in the tree a descriptor is.
     fn real(&self, opened: &OwnedFd) -> Result<Vec<u8>> {
         let name = |fd: &OwnedFd| -> Result<Vec<u8>> {
@@ -309,8 +359,14 @@ impl Tree {
         let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let stamp = Stamp::of(stat);
         let mtime = self.time.unwrap_or(stat.st_mtime);
-        Some(Found { path, real, kind, mode: stat.st_mode & 0o7777, uid, gid, size, mtime, device, stamp })
+        let (mode, linked) = (stat.st_mode & 0o7777, stat.st_nlink > 1);
+        Some(Found { path, real, kind, mode, uid, gid, size, mtime, device, linked, stamp })
     }
+}
+
+/// The names of a path, the last one first.
+fn backwards(path: &[u8]) -> Vec<Vec<u8>> {
+    path.rsplit(|byte| *byte == b'/').map(<[u8]>::to_vec).collect()
 }
 
 fn open_directory(at: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {

@@ -112,7 +112,11 @@ impl Stage<'_, '_> {
         host.log_config = LogConfig { driver: "none".to_owned(), config: Map::new() };
         host.mounts.append(&mut mounts.list);
         let mut env = state.scope.environment();
-        env.extend(self.build.request.arguments.proxies().map(|(name, value)| format!("{name}={value}")));
+        // Some programs look for one form of the name, some for the other.
+        let both = |(name, value): &(String, String)| {
+            [name.to_uppercase(), name.to_lowercase()].map(|name| format!("{name}={value}"))
+        };
+        env.extend(self.build.request.arguments.proxies().flat_map(both));
         let config = Config {
             image: carrier,
             user: state.user(),

@@ -114,7 +114,7 @@ impl Stage<'_, '_> {
             Origin::Stage(other) => {
                 let other = self.build.stage(*other)?;
                 self.outcome = Outcome {
-                    state: other.state.clone().forget_arguments(),
+                    state: other.state.clone().handed_on(),
                     carrier: other.carrier.clone(),
                     time: other.time.clone(),
                     materials: Vec::new(),

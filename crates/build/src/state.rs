@@ -89,9 +89,9 @@ impl State {
         self.document.insert("rootfs".into(), json!({"type": "layers", "diff_ids": layers}));
     }
 
-    /// What another stage starts from: arguments end with their stage.
-    pub fn forget_arguments(self) -> Self {
-        State::of(self.document)
+    /// What another stage starts from: arguments go with it, the right of a CMD to outlive an ENTRYPOINT does not.
+    pub fn handed_on(self) -> Self {
+        State { command_is_ours: false, ..self }
     }
 
     fn config(&mut self) -> &mut Map<String, Value> {
@@ -208,8 +208,12 @@ impl State {
                 text += &format!("={value}");
                 self.scope.set(&argument.key, value);
             }
-            self.arguments.retain(|(name, _)| *name != argument.key);
-            self.arguments.push((argument.key.clone(), value.unwrap_or_default()));
+            let (key, value) = (argument.key.clone(), value.unwrap_or_default());
+            // One that is declared again keeps its place.
+            match self.arguments.iter_mut().find(|(name, _)| *name == key) {
+                Some(known) => known.1 = value,
+                None => self.arguments.push((key, value)),
+            }
         }
         Ok(text)
     }
@@ -230,6 +234,7 @@ impl State {
         self.command_is_ours = true;
         let text = format!("CMD {}", quoted(&words));
         self.config().insert("Cmd".into(), json!(words));
+        self.config().insert("ArgsEscaped".into(), json!(true));
         text
     }
 
@@ -301,15 +306,9 @@ impl State {
         ];
         durations.into_iter().filter(|(_, number)| *number != 0).for_each(|(name, number)| value[name] = json!(number));
         self.config().insert("Healthcheck".into(), value);
-        format!(
-            "HEALTHCHECK {{Test:[{}] Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-            check.test.join(" "),
-            duration(check.interval),
-            duration(check.timeout),
-            duration(check.start_period),
-            duration(check.start_interval),
-            check.retries
-        )
+        let durations = [check.interval, check.timeout, check.start_period, check.start_interval];
+        let durations: Vec<String> = durations.iter().map(|one| format!("{:?}", duration(*one))).collect();
+        format!("HEALTHCHECK &{{{} {} {}}}", quoted(&check.test), durations.join(" "), letter(check.retries))
     }
 
     /// ONBUILD
@@ -347,6 +346,21 @@ fn shown(pairs: &[Pair]) -> String {
 fn quoted(words: &[String]) -> String {
     let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
     format!("[{}]", words.join(" "))
+}
+
+/// Go's `%q` of a number: the letter of that code. That is how BuildKit comes to write the retries of a HEALTHCHECK.
+fn letter(code: i64) -> String {
+    match u32::try_from(code).ok().and_then(char::from_u32) {
+        Some('\'') => "'\\''".to_owned(),
+        Some(special @ ('\\' | '\n' | '\r' | '\t')) => format!("'{}'", special.escape_default()),
+        Some('\x07') => "'\\a'".to_owned(),
+        Some('\x08') => "'\\b'".to_owned(),
+        Some('\x0b') => "'\\v'".to_owned(),
+        Some('\x0c') => "'\\f'".to_owned(),
+        Some(control) if control.is_ascii_control() => format!("'\\x{:02x}'", control as u32),
+        Some(plain) => format!("'{plain}'"),
+        None => "'\u{fffd}'".to_owned(),
+    }
 }
 
 /// `port[-port][/protocol]`, one by one.
@@ -443,6 +457,12 @@ mod tests {
     }
 
     #[test]
+    fn numbers_as_letters() {
+        let letters = [0, 3, 7, 10, 39, 65, 92].map(letter);
+        assert_eq!(letters, [r"'\x00'", r"'\x03'", r"'\a'", r"'\n'", r"'\''", "'A'", r"'\\'"]);
+    }
+
+    #[test]
     fn health_and_documents() {
         let mut state = state();
         let check = Healthcheck {
@@ -451,10 +471,7 @@ mod tests {
             ..Healthcheck::default()
         };
         let text = state.healthcheck(&check);
-        assert_eq!(
-            text,
-            "HEALTHCHECK {Test:[CMD-SHELL x] Interval:1m30.5s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}"
-        );
+        assert_eq!(text, r#"HEALTHCHECK &{["CMD-SHELL" "x"] "1m30.5s" "0s" "0s" "0s" '\x00'}"#);
         state.remember("RUN x # buildkit", true, "2020-01-01T00:00:00Z");
         let document: Value = serde_json::from_slice(&state.document("2020-01-01T00:00:00Z")).unwrap_or_default();
         assert_eq!(document["history"][0]["created_by"], "RUN x # buildkit");
