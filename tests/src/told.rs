@@ -216,7 +216,7 @@ impl Node {
         if let Some(first) = self.group.as_ref().filter(|first| *first != path) {
             let _ = write!(text, " same as /{first}");
         }
-        text
+        text.trim_end().to_owned()
     }
 }
 
