@@ -114,11 +114,19 @@ fn write(file: &Path, content: &[u8]) -> Result {
 
 /// What is done inside of the fresh root: installed, used, and taken away again.
 const TRIAL: &str = "set -e
+rm -f etc/dpkg/dpkg.cfg.d/*mmdebstrap # which leaves manual pages out
+mount --bind . .; cd \"$PWD\" # a chroot would be none for user namespaces
 mount -t proc proc proc; mount --rbind /sys sys; mount --rbind /dev dev; mount -t tmpfs tmpfs run
-chroot . sh -exc '
+pivot_root . mnt; cd /; umount --lazy mnt
+exec sh -exc '
 dpkg --install kiste.deb
 getent group kiste
 test -s /usr/share/man/man1/kiste-run.1.gz -a -s /usr/share/bash-completion/completions/kiste
+bash -n /usr/share/bash-completion/completions/kiste
+zsh -n /usr/share/zsh/vendor-completions/_kiste
+fish --no-execute /usr/share/fish/vendor_completions.d/kiste.fish
+systemd-analyze verify --man=no /usr/lib/systemd/system/kiste*
+systemctl is-enabled kiste.socket kiste-restart.service
 kiste version
 test \"$(kiste run --rm --network none host:/ echo it runs)\" = \"it runs\"
 kiste serve & server=$!
@@ -132,7 +140,7 @@ test ! -e /usr/bin/kiste
 /// Installs the package in a root of its own, and runs a container there.
 fn try_out(package: &Path, root: &Path) -> Result {
     packages::ensure(packages::TESTS)?;
-    images::bootstrap("minbase", "init-system-helpers", root)?;
+    images::bootstrap("minbase", "init-system-helpers,systemd,zsh,fish", root)?;
     let copy = root.join("kiste.deb");
     at("copy", package, fs::copy(package, &copy).map(drop))?;
     let mut trial = command("unshare", ["--mount", "--net", "--propagation", "private", "sh", "-c", TRIAL]);

@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
+use network::{Attachment, Network};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::model::{Actor, Event, Map};
@@ -41,6 +42,22 @@ pub(crate) fn container_event(
     attributes.insert("name".to_owned(), name.to_owned());
     attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
     event("container", action, id, attributes)
+}
+
+/// An event of a network; `more` is added to its name and driver.
+pub(crate) fn network_event(network: &Network, action: &str, more: &[(&str, &str)]) -> Event {
+    let mut attributes =
+        Map::from([("name".to_owned(), network.name.clone()), ("type".to_owned(), network.driver.name().to_owned())]);
+    attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    event("network", action, &network.id, attributes)
+}
+
+/// What the networks of a container tell when it begins to run (`connect`) and when it has ended (`disconnect`). The
+/// container matters more than its history: a full disk is not its problem.
+pub(crate) fn tell_networks(paths: &Paths, container: &str, attachment: Option<&Attachment>, action: &str) {
+    for endpoint in attachment.iter().flat_map(|attachment| &attachment.endpoints) {
+        drop(append(paths, &network_event(&endpoint.network, action, &[("container", container)])));
+    }
 }
 
 /// Appends an event. The root directory must exist.

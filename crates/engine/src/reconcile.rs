@@ -116,6 +116,9 @@ impl Engine {
             status.exit_code = code;
             status.finished_at = clock::now();
             self.tell_with(container, "die", &[("exitCode", code.to_string())]);
+            let plan = read_plan(self.paths(), &container.id).ok();
+            let attachment = plan.as_ref().and_then(|plan| plan.network.as_ref());
+            events::tell_networks(self.paths(), &container.id, attachment, "disconnect");
         }
         if self.restarts(container, &status) {
             let plan = read_plan(self.paths(), &container.id)?;

@@ -58,7 +58,12 @@ impl Store {
         let mut inner = commit.config.clone();
         commit.changes.iter().try_for_each(|change| changes::apply(&mut inner, change))?;
         let names: Vec<String> = name.iter().map(Reference::to_string).collect();
-        self.derive(records, &names, write, |layer| describe(parent, commit, inner, layer))
+        let id = self.derive(records, &names, write, |layer| describe(parent, commit, inner, layer))?;
+        records.write(|transaction| {
+            let sql = "UPDATE images SET parent = ?2 WHERE id = ?1 AND id <> ?2";
+            transaction.execute(sql, [id.as_str(), parent.id.as_str()]).map(drop).map_err(Error::from)
+        })?;
+        Ok(id)
     }
 
     /// Makes an image of layers that are stored already and at most one new one; its id. `write` writes the new layer's

@@ -18,7 +18,7 @@ impl Store {
             "Id": image.id,
             "RepoTags": image.repo_tags,
             "RepoDigests": image.repo_digests,
-            "Parent": "",
+            "Parent": self.parent(connection, &image.id)?.unwrap_or_default(),
             "Comment": last_comment(&raw),
             "Created": raw.get("created").cloned().unwrap_or_else(|| json!("1970-01-01T00:00:00Z")),
             "DockerVersion": text("docker_version"),

@@ -54,6 +54,9 @@ pub const SCHEMA: records::Schema = records::Schema {
             PRIMARY KEY (diff_id, blob, repository)
         ) WITHOUT ROWID;
     ",
+        "
+        ALTER TABLE images ADD COLUMN parent TEXT; -- id of the image that it was committed on top of, which may be gone
+    ",
     ],
 };
 
@@ -137,6 +140,12 @@ impl Store {
     /// The id that a name, id, id prefix or digest stands for; reads no configuration, so it works for damaged images.
     pub fn id(&self, connection: &Connection, name: &str) -> Result<String> {
         find(connection, name)
+    }
+
+    /// The id of the image that this one was committed on top of, as long as that is there.
+    pub fn parent(&self, connection: &Connection, id: &str) -> Result<Option<String>> {
+        let sql = "SELECT p.id FROM images i JOIN images p ON p.id = i.parent WHERE i.id = ?1";
+        Ok(connection.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?)
     }
 
     /// Whether the image is (still) there: for the transaction that begins to use it.

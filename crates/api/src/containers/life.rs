@@ -161,12 +161,14 @@ pub(super) async fn update(name: &str, request: &mut Request, served: &Served) -
 
 /// Removes it.
 pub(super) async fn remove(name: &str, request: &Request, served: &Served) -> Result<Reply> {
-    if request.boolean("link") {
-        return Err(Failure::not_implemented("legacy links cannot be removed: there are none"));
-    }
+    let link = request.boolean("link");
     let options = RemoveOptions { force: request.boolean("force"), volumes: request.boolean("v") };
     let name = name.to_owned();
-    served.engines.run(move |engine| engine.remove(&name, options)).await?;
+    let verb = move |engine: &engine::Engine| match link {
+        true => engine.remove_link(&name),
+        false => engine.remove(&name, options),
+    };
+    served.engines.run(verb).await?;
     reply::no_content()
 }
 

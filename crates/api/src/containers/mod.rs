@@ -40,6 +40,10 @@ pub(crate) async fn route(method: &Method, path: &[&str], request: Request, serv
         (&Method::HEAD, [name, "archive"]) => archive::look(name, &request, served).await,
         (&Method::PUT, [name, "archive"]) => archive::put(name, request, served).await,
         (&Method::DELETE, [name]) => life::remove(name, &request, served).await,
+        // A link is named by its two ends.
+        (&Method::DELETE, [name, alias]) if request.boolean("link") => {
+            life::remove(&format!("{name}/{alias}"), &request, served).await
+        }
         _ => Err(not_found()),
     }
 }

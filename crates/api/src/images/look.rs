@@ -41,7 +41,7 @@ pub(crate) fn summary(row: &ImageRow, version: Version) -> Value {
         "Created": row.created,
         "Id": row.id,
         "Labels": if row.labels.is_empty() { Value::Null } else { json!(row.labels) },
-        "ParentId": "",
+        "ParentId": row.parent,
         "RepoDigests": row.repo_digests,
         "RepoTags": row.repo_tags,
         "SharedSize": -1,

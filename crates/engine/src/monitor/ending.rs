@@ -42,6 +42,7 @@ impl Monitor {
         }
         let attributes = [("execDuration", lived.as_secs().to_string()), ("exitCode", code.to_string())];
         self.teller.tell("die", &attributes);
+        self.teller.disconnected();
         match self.backoff.next(&self.settings.restart, self.status.manually_stopped, code, lived) {
             Some(pause) if self.is_responsible() => self.restart_after(pause, code),
             _ => {

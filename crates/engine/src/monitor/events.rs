@@ -2,6 +2,7 @@
 
 use crate::model::Map;
 use crate::plan::Plan;
+use crate::verbs::read_plan;
 use crate::{Paths, events};
 
 /// Knows what every event of the container carries.
@@ -11,17 +12,34 @@ pub(super) struct Teller {
     name: String,
     image: String,
     labels: Map<String>,
+    /// Whether it is in networks.
+    networked: bool,
 }
 
 impl Teller {
     pub(super) fn new(paths: &Paths, plan: &Plan) -> Self {
         let (id, name, image) = (plan.id.clone(), plan.name.clone(), plan.image.clone());
-        Teller { paths: paths.clone(), id, name, image, labels: plan.labels.clone() }
+        Teller { paths: paths.clone(), id, name, image, labels: plan.labels.clone(), networked: plan.network.is_some() }
     }
 
     /// The container has another name now.
     pub(super) fn renamed(&mut self, name: String) {
         self.name = name;
+    }
+
+    /// Its networks have it now.
+    pub(super) fn connected(&self, plan: &Plan) {
+        events::tell_networks(&self.paths, &self.id, plan.network.as_ref(), "connect");
+    }
+
+    /// Its networks have lost it: those that it was in last.
+    pub(super) fn disconnected(&self) {
+        if !self.networked {
+            return;
+        }
+        if let Ok(plan) = read_plan(&self.paths, &self.id) {
+            events::tell_networks(&self.paths, &self.id, plan.network.as_ref(), "disconnect");
+        }
     }
 
     /// Appends an event. The container matters more than its history: a full disk is not its problem.

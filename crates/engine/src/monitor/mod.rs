@@ -239,6 +239,7 @@ impl Monitor {
         self.write_status();
         shield::raise();
         failpoint::hit("monitor-running");
+        self.teller.connected(plan);
         self.teller.tell("start", &[]);
         news::tell(&self.paths, &self.id, News::Started);
         Ok(())

@@ -46,6 +46,8 @@ pub struct ImportRequest {
 pub struct ImageRow {
     /// `sha256:…`.
     pub id: String,
+    /// The image that it was committed on top of, if that is there; else empty.
+    pub parent: String,
     /// `name:tag` names.
     pub repo_tags: Vec<String>,
     /// `name@sha256:…` names.
@@ -98,6 +100,7 @@ impl Engine {
             for row in &mut rows {
                 filter.narrow(row);
                 row.containers = containers_of(connection, &row.id)?.len();
+                row.parent = store.parent(connection, &row.id)?.unwrap_or_default();
             }
             rows.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repo_tags.cmp(&b.repo_tags)));
             Ok(rows)
@@ -185,6 +188,7 @@ pub(super) fn containers_of(connection: &Connection, image: &str) -> Result<Vec<
 pub(super) fn row(image: &Image) -> ImageRow {
     ImageRow {
         id: image.id.clone(),
+        parent: String::new(),
         repo_tags: image.repo_tags.clone(),
         repo_digests: image.repo_digests.clone(),
         created: image.created,

@@ -28,7 +28,7 @@ impl Engine {
             "ContainersRunning": running,
             "ContainersPaused": paused,
             "ContainersStopped": containers.len() - running - paused,
-            "Images": self.list_images(false, &Default::default())?.len(),
+            "Images": self.list_images(true, &Default::default())?.len(),
             "Warnings": warnings(),
             "Driver": storage.driver.to_string(),
             "DriverStatus": [["Reason", storage.reason], ["Native Overlay Diff", "true"]],

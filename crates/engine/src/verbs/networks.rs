@@ -90,12 +90,7 @@ impl Engine {
 
     /// Appends an event of a network.
     pub(crate) fn network_event(&self, network: &Network, action: &str, more: &[(&str, &str)]) -> Result<()> {
-        let mut attributes = Map::from([
-            ("name".to_owned(), network.name.clone()),
-            ("type".to_owned(), network.driver.name().to_owned()),
-        ]);
-        attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        events::append(self.paths(), &events::event("network", action, &network.id, attributes))
+        events::append(self.paths(), &events::network_event(network, action, more))
     }
 
     /// Every network, the predefined ones included.
