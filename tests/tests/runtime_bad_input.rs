@@ -112,10 +112,29 @@ fn profiles_that_forbid_to_look_do_not_forbid_to_run() {
     let mut bundle =
         Bundle::new("grep -c . /proc/self/status > /dev/null && echo ran; mount | grep -o 'shm on /dev/shm'");
     bundle.config["process"]["noNewPrivileges"] = false.into();
-    let denied = json!([{"names": ["faccessat2", "statx"], "action": "SCMP_ACT_KILL_PROCESS"}]);
+    // Calls that came after many a profile was written.
+    let newer = ["faccessat2", "statx", "close_range", "openat2", "clone3", "pidfd_open", "memfd_create", "move_mount"];
+    let denied = json!([{"names": newer, "action": "SCMP_ACT_KILL_PROCESS"}]);
     bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": denied});
     assert_eq!(bundle.run("c").ok(), "ran\nshm on /dev/shm");
-    bundle.create("d", &[]).ok();
+    bundle.set_line("sleep 100");
+    bundle.started("d");
+    assert_eq!(bundle.runtime(&["exec", "d", "echo", "more"]).ok(), "more");
+}
+
+#[test]
+fn cgroups_below_a_frozen_one_are_refused() {
+    let bundle = Bundle::new("true");
+    let container = bundle.cgroup("c", "freezer");
+    let above = container.parent().unwrap();
+    fs::create_dir_all(above).unwrap();
+    let (file, word) = match above.join("freezer.state").exists() {
+        true => ("freezer.state", "FROZEN"),
+        false => ("cgroup.freeze", "1"),
+    };
+    fs::write(above.join(file), word).unwrap();
+    one_line(bundle.run("c").fails(1, &["linux.cgroupsPath", "frozen"]));
+    one_line(bundle.create("c", &[]).fails(1, &["linux.cgroupsPath", "frozen"]));
 }
 
 #[test]

@@ -151,3 +151,17 @@ fn their_environment_is_their_own() {
     let env = fs::read_to_string(bundle.path("env")).unwrap();
     assert!(env.contains("ONLY=this") && !env.contains("SECRET") && !env.contains("LD_PRELOAD"), "{env}");
 }
+
+/// What runs in the program's place without an environment of its own has the program's, as under runc.
+#[test]
+fn start_container_hooks_have_the_programs_environment() {
+    let mut bundle = Bundle::new("cat /env");
+    bundle.config["process"]["env"] = json!(["PATH=/bin", "OURS=1"]);
+    let hook = |env: Value| json!([{"path": "/bin/sh", "args": ["sh", "-c", "/bin/env > /env"], "env": env}]);
+    bundle.config["hooks"] = json!({"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "/bin/env > /env"]}]});
+    let env = bundle.run("c").ok().to_owned();
+    assert!(env.contains("OURS=1") && !env.contains("CARGO"), "{env}");
+    bundle.config["hooks"] = json!({"startContainer": hook(json!(["ONLY=this"]))});
+    let env = bundle.run("c").ok().to_owned();
+    assert!(env.contains("ONLY=this") && !env.contains("OURS"), "{env}");
+}

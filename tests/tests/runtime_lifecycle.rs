@@ -335,3 +335,28 @@ fn the_binarys_name_makes_it_a_runtime() {
     assert_eq!(features["ociVersionMax"], "1.3.0");
     assert_eq!(features["potentiallyUnsafeConfigAnnotations"], json!(["org.systemd.property."]));
 }
+
+#[test]
+fn what_is_not_there_is_asked_for_as_under_runc() {
+    let bundle = Bundle::new("sleep 100");
+    bundle.started("c");
+    bundle.runtime(&["kill", "c", "0"]).ok();
+    bundle.runtime(&["kill", "c", "-1"]).fails(1, &[]);
+    bundle.runtime(&["exec", "nobody", "true"]).fails(255, &["does not exist"]);
+    assert!(bundle.runtime(&["exec", "-h"]).ok().contains("--console-socket"));
+    bundle.runtime(&["kill", "c", "KILL"]).ok();
+    stopped(&bundle, "c");
+    bundle.runtime(&["kill", "c", "0"]).fails(1, &["container not running"]);
+    assert_eq!(bundle.runtime(&["ps", "--format", "json", "c"]).ok(), "[]");
+}
+
+#[test]
+fn limits_of_no_process_are_limits() {
+    let mut bundle = Bundle::new("sleep 100");
+    bundle.config["linux"]["resources"]["pids"] = json!({"limit": 0});
+    bundle.started("c");
+    let limit = || fs::read_to_string(bundle.cgroup("c", "pids").join("pids.max")).unwrap();
+    assert_eq!(limit().trim(), "1");
+    bundle.runtime(&["update", "--pids-limit", "-1", "c"]).ok();
+    assert_eq!(limit().trim(), "max");
+}

@@ -204,6 +204,10 @@ pub(crate) fn make_cgroup(
         other => other.step(|| format!("make the cgroup {path}"))?,
     };
     undo.cgroup = Some(path);
+    if cgroup.is_frozen() {
+        // Below one that is: whoever enters it waits for ever.
+        return Err(Error::new("linux.cgroupsPath: container's cgroup unexpectedly frozen"));
+    }
     match cgroup.apply(&resources) {
         Err(error) if globals.rootless && is_denied(&error) => {}
         other => other.step(|| "linux.resources".into())?,

@@ -7,7 +7,9 @@ use linux::signal::SignalFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 
 use crate::error::Step;
 use crate::{Error, Result};
@@ -130,6 +132,7 @@ impl Relay {
         let flags = rustix::fs::fcntl_getfl(&master).step(|| "read the terminal's flags".into())?;
         rustix::fs::fcntl_setfl(&master, flags | rustix::fs::OFlags::NONBLOCK)
             .step(|| "set the terminal's flags".into())?;
+        keep_newlines(&master);
         let relay = Self { master, before: raw(), input: true, output: true, pending: Vec::new() };
         relay.resize();
         Ok(relay)
@@ -217,12 +220,23 @@ fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// The container's terminal leaves newlines as they are, as under runc: what goes into a pipe has no carriage returns.
+fn keep_newlines(master: &OwnedFd) {
+    if let Ok(mut modes) = tcgetattr(master) {
+        modes.output_modes -= OutputModes::ONLCR;
+        // Without it lines only look different.
+        let _ = tcsetattr(master, OptionalActions::Now, &modes);
+    }
+}
+
 /// Makes our terminal raw, if our input is one; its modes before.
 fn raw() -> Option<Termios> {
     let stdin = rustix::stdio::stdin();
     let before = isatty(stdin).then(|| tcgetattr(stdin).ok())??;
     let mut raw = before.clone();
     raw.make_raw();
+    // Our terminal makes lines end at their beginning again: the container's does not (see `keep_newlines`).
+    raw.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
     tcsetattr(stdin, OptionalActions::Drain, &raw).ok()?;
     Some(before)
 }

@@ -8,11 +8,19 @@ use serde_json::Value;
 /// Reads `config.json`. With it come warnings about what cannot be carried out and is no error: capabilities that do not
 /// exist here (runtime-spec, config.md "Linux Process").
 pub fn parse(json: &[u8]) -> Result<(Spec, Vec<String>), String> {
-    read(json, |value, warnings| {
+    let (mut spec, warnings): (Spec, _) = read(json, |value, warnings| {
         if let Some(process) = value.get_mut("process") {
             tolerate(process, warnings);
         }
-    })
+    })?;
+    // Some callers write the path of a new namespace as an empty one.
+    let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
+    for namespace in namespaces.into_iter().flatten() {
+        if namespace.path().as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            namespace.set_path(None);
+        }
+    }
+    Ok((spec, warnings))
 }
 
 /// Reads the description of one more process, as `exec --process` takes it.

@@ -31,11 +31,13 @@ pub struct About {
 
 /// The environment of hooks that bring none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Env {
+pub enum Env<'a> {
     /// The caller's own, as other runtimes do.
     Callers,
     /// None: what runs inside gets nothing from outside, and what runs outside nothing that an image has set.
     Empty,
+    /// These, each `NAME=VALUE`: the program's, for what runs right before it in its place, as runc has it.
+    Programs(&'a [String]),
 }
 
 #[derive(Serialize)]
@@ -70,7 +72,14 @@ impl About {
     }
 
     /// Runs hooks one after the other; the first that fails ends it. `kind` is the configuration's name of the list.
-    pub fn run(&self, kind: &str, hooks: Option<&Vec<Hook>>, status: &str, pid: i32, env: Env) -> Result<(), String> {
+    pub fn run(
+        &self,
+        kind: &str,
+        hooks: Option<&Vec<Hook>>,
+        status: &str,
+        pid: i32,
+        env: Env<'_>,
+    ) -> Result<(), String> {
         let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else { return Ok(()) };
         let state = self.state(status, pid);
         for (index, hook) in hooks.iter().enumerate() {
@@ -104,7 +113,7 @@ pub(crate) fn check(kind: &str, hooks: Option<&Vec<Hook>>) -> Result<(), String>
     Ok(())
 }
 
-fn run(hook: &Hook, state: &[u8], env: Env) -> Result<(), String> {
+fn run(hook: &Hook, state: &[u8], env: Env<'_>) -> Result<(), String> {
     let path = hook.path().display();
     let failed = |error: io::Error| format!("{path}: {error}");
     let output = memory("hook-output").map_err(failed)?;
@@ -126,7 +135,7 @@ fn run(hook: &Hook, state: &[u8], env: Env) -> Result<(), String> {
 }
 
 /// The state comes as a file in memory: whether and when the hook reads it cannot make anybody wait.
-fn spawn(hook: &Hook, state: &[u8], output: &File, env: Env) -> io::Result<Child> {
+fn spawn(hook: &Hook, state: &[u8], output: &File, env: Env<'_>) -> io::Result<Child> {
     let mut input = memory("state")?;
     input.write_all(state)?;
     input.seek(SeekFrom::Start(0))?;
@@ -135,9 +144,14 @@ fn spawn(hook: &Hook, state: &[u8], output: &File, env: Env) -> io::Result<Child
     if let Some((name, args)) = args.split_first() {
         command.arg0(name).args(args);
     }
-    if hook.env().is_some() || env == Env::Empty {
-        let variables = hook.env().iter().flatten().filter_map(|variable| variable.split_once('='));
-        command.env_clear().envs(variables);
+    let variables = match (hook.env().as_deref(), env) {
+        (Some(own), _) => Some(own),
+        (None, Env::Programs(programs)) => Some(programs),
+        (None, Env::Empty) => Some(&[][..]),
+        (None, Env::Callers) => None,
+    };
+    if let Some(variables) = variables {
+        command.env_clear().envs(variables.iter().filter_map(|variable| variable.split_once('=')));
     }
     command.stdin(input).stdout(Stdio::from(output.try_clone()?)).stderr(Stdio::from(output.try_clone()?));
     command.process_group(0).spawn()

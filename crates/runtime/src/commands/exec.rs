@@ -68,8 +68,8 @@ struct Options {
 
 pub(super) fn run(call: Call<'_>) -> Result<u8> {
     let (id, options) = parse(call.words)?;
-    let container = Container::open(&Store::new(&call.globals.root), &id)?;
     let failed = |error: Error| error.during("exec failed").coded(FAILED);
+    let container = Container::open(&Store::new(&call.globals.root), &id).map_err(|error| error.coded(FAILED))?;
     if container.is_alive() {
         rootless::enter_that_of(container.record.pid).map_err(hinted).map_err(failed)?;
     }

@@ -35,6 +35,8 @@ pub(super) fn run(call: Call<'_>) -> Result<u8> {
     let id = required(words.next(), "kill")?;
     let signal = match words.next() {
         None => TERM,
+        // It asks whether the process is there.
+        Some(word) if word == "0" => 0,
         Some(word) => linux::signal::number(&word).ok_or_else(|| Error::new(format!("unknown signal {word:?}")))?,
     };
     let store = Store::new(&call.globals.root);

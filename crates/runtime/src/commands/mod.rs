@@ -69,7 +69,9 @@ pub(crate) fn run(start: Start, log: &Log) -> Result<u8> {
             let Some((_, _, command)) = COMMANDS.iter().find(|(known, ..)| *known == name) else {
                 return Err(Error::new(format!("No help topic for '{name}'")).coded(3));
             };
-            if words.iter().take_while(|word| *word != "--").any(|word| word == "--help") {
+            // The short word only in front: further on it may be an argument.
+            let long = words.iter().take_while(|word| *word != "--").any(|word| word == "--help");
+            if long || words.first().is_some_and(|word| word == "-h") {
                 return command_help(&name);
             }
             log.debug(|| format!("{name}: state root {}", globals.root.display()));

@@ -31,10 +31,13 @@ pub(super) fn run(call: Call<'_>) -> Result<u8> {
         }
     }
     let container = Container::open(&Store::new(&call.globals.root), &required(id, "ps")?)?;
-    if container.status() == Status::Stopped {
-        return Err(Error::new("container not running"));
-    }
-    let pids = container.required_cgroup()?.processes().step(|| "list the container's processes".into())?;
+    // Without its first process there are no others, or those that a killed one has left in a shared pid namespace.
+    let pids = match container.cgroup() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && container.status() == Status::Stopped => {
+            Vec::new()
+        }
+        _ => container.required_cgroup()?.processes().step(|| "list the container's processes".into())?,
+    };
     match format.as_str() {
         "json" => print(&serde_json::to_string(&pids).step(|| "encode the list".into())?)?,
         "table" => {

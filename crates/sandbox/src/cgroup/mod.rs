@@ -256,7 +256,8 @@ fn replace_directory(path: &Path) -> io::Result<()> {
     for directory in files::tree(path).map_err(|error| named("list cgroup", path, &error))? {
         match fs::remove_dir(&directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                let text = format!("the cgroup {} exists and has processes: {error}", path.display());
+                let text =
+                    format!("container's cgroup is not empty: {} exists and has processes: {error}", path.display());
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
             }
             _ => {}

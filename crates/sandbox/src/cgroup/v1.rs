@@ -77,11 +77,12 @@ pub(super) fn unsupported(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
-/// Pids and the like: nothing and negative numbers mean no limit.
+/// A number of processes; a negative one means no limit.
 pub(super) fn maximum(limit: i64) -> String {
     match limit {
-        ..=0 => "max".to_owned(),
-        _ => limit.to_string(),
+        ..0 => "max".to_owned(),
+        // Nothing could be started in a cgroup of no process.
+        _ => limit.max(1).to_string(),
     }
 }
 

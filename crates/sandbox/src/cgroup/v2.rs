@@ -128,7 +128,8 @@ fn cpu_settings(directory: &Path, cpu: &LinuxCpu) -> io::Result<Vec<Setting>> {
 /// `quota period` for `cpu.max`; what is not given stays as it is.
 fn bandwidth(directory: &Path, quota: Option<i64>, period: Option<u64>) -> io::Result<String> {
     let quota = match quota {
-        Some(quota) => maximum(quota),
+        Some(..=0) => "max".to_owned(),
+        Some(quota) => quota.to_string(),
         None => read(&directory.join("cpu.max"))?.split_whitespace().next().unwrap_or("max").to_owned(),
     };
     Ok(period.map_or(quota.clone(), |period| format!("{quota} {period}")))
@@ -382,7 +383,7 @@ mod tests {
     #[test]
     fn unified_resources_are_plain_files_of_controllers_and_come_last() {
         let json = r#"{"pids": {"limit": 0}, "unified": {"memory.high": "5", "io.max": "8:0 rbps=1\n8:16 rbps=2"}}"#;
-        let expected = ["pids.max=max", "io.max=8:0 rbps=1", "io.max=8:16 rbps=2", "memory.high=5"];
+        let expected = ["pids.max=1", "io.max=8:0 rbps=1", "io.max=8:16 rbps=2", "memory.high=5"];
         assert_eq!(written(&[], json).unwrap(), expected);
         for file in ["../memory.high", "cgroup.procs", "memory", ".memory", "a/b.c"] {
             assert!(written(&[], &format!(r#"{{"unified": {{"{file}": "1"}}}}"#)).is_err(), "{file}");

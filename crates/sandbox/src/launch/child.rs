@@ -116,6 +116,8 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
     take_streams(&plan.launch.stdio, terminal.as_ref(), &identity)?;
     reopen_null()?;
     plan.labels.as_ref().map_or(Ok(()), Labels::apply)?;
+    // Before the filter, which may know none of the calls for it.
+    close_but_inherited(plan.launch.extras.inherited)?;
     let filter = privileges::drop_to(plan.process, &identity, plan.launch.seccomp, socket)?;
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     if plan.launch.extras.gate.is_some() {
@@ -123,7 +125,6 @@ fn prepare(plan: &Plan<'_>, socket: &OwnedFd) -> Result<(), Error> {
         program.check()?;
     }
     privileges::lower_rlimits(plan.process)?;
-    close_but_inherited(plan.launch.extras.inherited)?;
     channel::ready(socket, identity.uid, identity.gid, terminal.map(|terminal| terminal.master))?;
     match (channel::wait_go_or_leave(socket), &plan.launch.extras.gate) {
         (true, _) => become_program(plan, &program, filter, socket),
@@ -150,7 +151,8 @@ fn become_program(
     filter: Option<&seccomp::Program>,
     socket: &OwnedFd,
 ) -> Result<(), Error> {
-    plan.run_hooks("startContainer", Hooks::start_container, "created", own_pid(), Env::Empty)?;
+    let env = Env::Programs(plan.process.env().as_deref().unwrap_or_default());
+    plan.run_hooks("startContainer", Hooks::start_container, "created", own_pid(), env)?;
     if plan.launch.init {
         privileges::load(filter)?;
         init::run(plan.title.as_ref(), || guarded(socket, || Err(program.execute())))?;
@@ -201,7 +203,7 @@ fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
     if waits {
         place::attach_root(&tree, plan.rootfs_path())?;
     } else {
-        place::enter_root(&tree, false, plan.launch.extras.no_pivot)?;
+        enter_root(plan, &tree, false)?;
     }
     let root = Root::new(rustix::io::fcntl_dupfd_cloexec(&tree, 3).step(|| "open the root".into())?);
     for mount in &plan.mounts {
@@ -224,14 +226,23 @@ fn build_root(plan: &Plan<'_>, socket: &OwnedFd) -> Result<Root, Error> {
             false => place::place_device(&root, device, &node)?,
         }
     }
+    place::finish_devices(&root, &plan.mounts)?;
     hide(plan, covers, &root)?;
     if waits {
         channel::ask_for_hooks(socket)?;
         plan.run_hooks("createContainer", Hooks::create_container, "creating", own_pid(), Env::Empty)?;
-        place::enter_root(&tree, true, plan.launch.extras.no_pivot)?;
+        enter_root(plan, &tree, true)?;
     }
     place::propagate(&root, plan.linux.rootfs_propagation().as_deref())?;
     Ok(root)
+}
+
+fn enter_root(plan: &Plan<'_>, tree: &OwnedFd, attached: bool) -> Result<(), Error> {
+    let no_pivot = plan.launch.extras.no_pivot;
+    if no_pivot {
+        place::hide_hosts_views(attached.then(|| plan.rootfs_path()))?;
+    }
+    place::enter_root(tree, attached, no_pivot)
 }
 
 fn hide(plan: &Plan<'_>, covers: Covers, root: &Root) -> Result<(), Error> {

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use linux::mount::{Attributes, clone_tree, set_attributes};
+use linux::mount::{Attributes, attr, clone_tree, set_attributes};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 use rustix::fs::{
     AtFlags, CWD, Dev, FileType, Gid, Mode, Stat, Uid, chmodat, chownat, makedev, mkdirat, mknodat, symlinkat,
@@ -101,7 +101,10 @@ fn from_oci(index: usize, device: &LinuxDevice) -> Result<Device, Error> {
 
 /// The detached `/dev`. `mount` says how; `terminal` adds the place for `/dev/console`.
 pub(super) fn tree(mount: &Mount, devices: &[Device], map: Option<&IdMap>, terminal: bool) -> Result<OwnedFd, Error> {
-    let tree = filesystem("tmpfs", &mount.label, &mount.options)?;
+    // One that is to be read-only becomes so when all is in place: see [`super::place::finish_devices`].
+    let mut options = mount.options.clone();
+    (options.set, options.set_recursive) = (options.set & !attr::RDONLY, options.set_recursive & !attr::RDONLY);
+    let tree = filesystem("tmpfs", &mount.label, &options)?;
     for name in ["pts", "mqueue"] {
         mkdirat(&tree, name, Mode::from_raw_mode(0o755)).step(|| format!("make /dev/{name}"))?;
     }

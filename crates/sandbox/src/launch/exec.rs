@@ -138,10 +138,11 @@ fn become_process(exec: &Exec<'_>, labels: Option<&Labels>, socket: &OwnedFd) ->
     scheduling::set(exec.process, exec.linux)?;
     take_streams(&exec.stdio, terminal.as_ref(), &identity)?;
     labels.map_or(Ok(()), Labels::apply)?;
+    // Before the filter, which may know none of the calls for it.
+    close_but_inherited(exec.inherited)?;
     let filter = privileges::drop_to(exec.process, &identity, exec.seccomp, socket)?;
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     privileges::lower_rlimits(exec.process)?;
-    close_but_inherited(exec.inherited)?;
     channel::ready(socket, identity.uid, identity.gid, terminal.map(|terminal| terminal.master))?;
     channel::wait_go(socket);
     finish(&program, filter)

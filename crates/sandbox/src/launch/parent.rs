@@ -93,7 +93,7 @@ impl<'a> Plan<'a> {
         list: fn(&Hooks) -> &Option<Vec<Hook>>,
         status: &str,
         pid: i32,
-        env: Env,
+        env: Env<'_>,
     ) -> Result<(), Error> {
         let (Some(hooks), Some(about)) = (self.launch.spec.hooks(), self.launch.extras.about) else { return Ok(()) };
         about.run(kind, list(hooks).as_ref(), status, pid, env).map_err(Error::Hook)
@@ -388,7 +388,8 @@ fn root(plan: &Plan<'_>, map: Option<&IdMap>, held: &mut Held) -> Result<OwnedFd
         }
         Rootfs::Directory(path) => {
             let receives = matches!(plan.linux.rootfs_propagation().as_deref(), Some("slave" | "rslave"));
-            overlay::directory(path, receives, map)
+            // A bundle's files belong to the ids that they have: who wants a mapping makes it before the runtime is called.
+            overlay::directory(path, receives, map.filter(|_| !plan.launch.extras.is_runtime))
         }
     }
 }

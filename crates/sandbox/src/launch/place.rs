@@ -132,6 +132,36 @@ pub(super) fn attach_root(tree: &OwnedFd, path: &Path) -> Result<(), Error> {
     attach(tree, target).step(what)
 }
 
+/// Without `pivot_root` the host's tree stays below the container's, and a full procfs or sysfs in it would let user
+/// namespaces of the container mount one without the hidden paths (mount_namespaces(7), "Restrictions"). So they go, or are
+/// covered where they cannot. `rootfs`: where the container's own is attached already, if it is.
+pub(super) fn hide_hosts_views(rootfs: Option<&Path>) -> Result<(), Error> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").step(|| "read the mount table".into())?;
+    let is_own = |path: &PathBuf| rootfs.is_some_and(|rootfs| path.starts_with(rootfs));
+    // Read as a whole before /proc goes; the last mounted first.
+    for path in table.lines().rev().filter_map(kernel_view).filter(|path| !is_own(path)) {
+        let what = || format!("hide the host's {}", path.display());
+        match unmount(&path, UnmountFlags::DETACH) {
+            Err(Errno::INVAL | Errno::PERM) => {
+                let cover = filesystem("tmpfs", Path::new("tmpfs"), &Options::default())?;
+                let target = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step(what)?;
+                attach(&cover, target).step(what)?;
+            }
+            other => other.step(what)?,
+        }
+    }
+    Ok(())
+}
+
+/// The place of a whole procfs or sysfs, of a line of `mountinfo` (proc_pid_mountinfo(5)).
+fn kernel_view(line: &str) -> Option<PathBuf> {
+    let (mount, filesystem) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ').skip(3);
+    let (root, place) = (fields.next()?, fields.next()?);
+    let whole = root == "/" && matches!(filesystem.split(' ').next()?, "proc" | "sysfs");
+    whole.then(|| place.replace("\\040", " ").into())
+}
+
 /// Makes `tree` the root of the mount namespace and lets go of the host's. `attached`: it is already part of the
 /// host's tree. `no_pivot`: puts it over the host's, which stays below.
 pub(super) fn enter_root(tree: &OwnedFd, attached: bool, no_pivot: bool) -> Result<(), Error> {
@@ -210,6 +240,18 @@ pub(super) fn place(root: &Root, mount: &Mount, made: &Made) -> Result<(), Error
         place_cgroups(mount, made)?;
     }
     Ok(())
+}
+
+/// Makes a `/dev` of our own read-only, if it is to be, once everything is mounted below it.
+pub(super) fn finish_devices(root: &Root, mounts: &[Mount]) -> Result<(), Error> {
+    let read_only = |mount: &&Mount| {
+        mount.source == Source::Devices && (mount.options.set | mount.options.set_recursive) & attr::RDONLY != 0
+    };
+    let Some(mount) = mounts.iter().find(read_only) else { return Ok(()) };
+    let what = || format!("make {} read-only", mount.destination.display());
+    let target = root.open(&mount.destination, OFlags::PATH).step(what)?;
+    let recursive = mount.options.set_recursive & attr::RDONLY != 0;
+    set_attributes(&target, recursive, &Attributes { set: attr::RDONLY, ..Attributes::default() }).step(what)
 }
 
 fn names_mode(mount: &Mount) -> bool {
