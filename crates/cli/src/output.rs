@@ -17,7 +17,7 @@ pub(crate) enum Output {
 
 /// A file that has its name once it is complete.
 pub(crate) struct New {
-    file: File,
+    pub(crate) file: File,
     temporary: PathBuf,
     path: PathBuf,
 }

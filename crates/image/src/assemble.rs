@@ -95,7 +95,7 @@ impl Store {
     }
 }
 
-impl Writing<'_> {
+impl<W: Write + ?Sized> Writing<'_, W> {
     fn index(&mut self, entries: &[Value], annotations: &[(String, String)]) -> Result<Value> {
         let mut index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
         annotate(&mut index, annotations);

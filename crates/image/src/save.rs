@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 
 use records::rusqlite::Connection;
 use serde_json::{Map, Value, json};
@@ -90,7 +90,7 @@ impl Save<'_> {
     }
 
     /// Writes the archive. The answer is what became of images of which only the files are kept: old id and new id.
-    pub fn write(self, output: &mut dyn Write) -> Result<Vec<(String, String)>> {
+    pub fn write<W: Write + ?Sized>(self, output: &mut W) -> Result<Vec<(String, String)>> {
         let mut archive = Writing { tar: TarWriter::new(output), sources: BTreeMap::new(), renamed: BTreeMap::new() };
         archive.directory("blobs/")?;
         archive.directory("blobs/sha256/")?;
@@ -117,15 +117,15 @@ impl Save<'_> {
 }
 
 /// An archive that is being written.
-pub(crate) struct Writing<'o> {
-    pub(crate) tar: TarWriter<&'o mut dyn Write>,
+pub(crate) struct Writing<'o, W: Write + ?Sized> {
+    pub(crate) tar: TarWriter<&'o mut W>,
     /// Blobs that are written, and the sizes of those that are layers.
     pub(crate) sources: BTreeMap<Digest, Option<u64>>,
     /// Layers whose archives have other digests.
     pub(crate) renamed: BTreeMap<Digest, Digest>,
 }
 
-impl Writing<'_> {
+impl<W: Write + ?Sized> Writing<'_, W> {
     pub(crate) fn directory(&mut self, name: &str) -> Result<()> {
         self.tar.entry(&Header::new(name, Kind::Directory)).step(|| "write the archive".into())
     }
@@ -186,7 +186,7 @@ impl Writing<'_> {
         }
         if self.sources.insert(digest.clone(), Some(size)).is_none() {
             let header = Header { size, ..Header::new(blob_name(&digest), Kind::File) };
-            let lacking = self.tar.file(&header, file.take(size)).step(|| "write the archive".into())?;
+            let lacking = self.tar.stored(&header, file).step(|| "write the archive".into())?;
             if lacking > 0 {
                 return Err(Error::untrusted(format!("layer {diff_id} is damaged: {lacking} bytes are missing")));
             }

@@ -21,6 +21,8 @@ use crate::store::{Store, set_name};
 use crate::{Digest, deep, failpoint, limits};
 
 const MARK: &str = "image-";
+/// Files that are open at once to be synced.
+const OPEN: usize = 99;
 
 /// An operation in progress: owns a directory, and keeps sweepers away.
 pub(crate) struct Staging<'s> {
@@ -75,8 +77,7 @@ impl<'s> Staging<'s> {
     ) -> Result<()> {
         let blobs = self.stage_blobs(images)?;
         failpoint::hit("publish-begun");
-        blobs.iter().try_for_each(|(_, path)| sync(path))?;
-        self.sync_layers(layers)?;
+        self.sync_new(layers, &blobs)?;
         failpoint::hit("publish-synced");
         let layer_parent = self.store.root.join("layers/sha256");
         let blob_parent = self.store.root.join("content/blobs/sha256");
@@ -90,9 +91,7 @@ impl<'s> Staging<'s> {
             rename(path, &self.store.blob_path(digest))?;
         }
         failpoint::hit("publish-documents-renamed");
-        for directory in [&layer_parent, &blob_parent] {
-            sync(directory)?;
-        }
+        sync_all(&[layer_parent, blob_parent])?;
         failpoint::hit("publish-directories-synced");
         records.set_durability(records::Durability::Power)?;
         records.write(|transaction| record(transaction, layers, images))?;
@@ -101,17 +100,12 @@ impl<'s> Staging<'s> {
     }
 
     /// An archive and its index are two files; what is unpacked is everywhere on the file system.
-    fn sync_layers(&self, layers: &[NewLayer]) -> Result<()> {
-        let indexed = || layers.iter().filter(|layer| layer.driver == Driver::Erofs);
-        // All at once, so that the disk is not waited for layer by layer.
-        for path in indexed().flat_map(|layer| [ARCHIVE, INDEX].map(|name| layer.home.join(name))) {
-            let file = File::open(&path).step(|| format!("open {}", path.display()))?;
-            linux::file::begin_write_back(&file);
-        }
-        for layer in indexed() {
-            [ARCHIVE, INDEX].iter().try_for_each(|name| sync(&layer.home.join(name)))?;
-            sync(&layer.home)?;
-        }
+    fn sync_new(&self, layers: &[NewLayer], blobs: &[(Digest, PathBuf)]) -> Result<()> {
+        let indexed = layers.iter().filter(|layer| layer.driver == Driver::Erofs);
+        let of_layers =
+            indexed.flat_map(|layer| [layer.home.join(ARCHIVE), layer.home.join(INDEX), layer.home.clone()]);
+        let all: Vec<PathBuf> = blobs.iter().map(|(_, path)| path.clone()).chain(of_layers).collect();
+        all.chunks(OPEN).try_for_each(sync_all)?;
         if layers.iter().any(|layer| layer.driver == Driver::Directory) {
             let root = File::open(&self.directory).step(|| format!("open {}", self.directory.display()))?;
             rustix::fs::syncfs(&root).step(|| "write the image to the disk".into())?;
@@ -310,9 +304,14 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-/// Waits until a file or directory is on the disk.
-fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|opened| opened.sync_all()).step(|| format!("sync {}", path.display()))
+/// Waits until files and directories are on the disk. All contents first: a journal then takes what belongs to them in one
+/// go with the first sync, and those that follow find nothing to do; otherwise each of them waits for a commit of its own.
+fn sync_all(paths: &[PathBuf]) -> Result<()> {
+    let open = |path: &PathBuf| File::open(path).step(|| format!("open {}", path.display()));
+    let files = paths.iter().map(open).collect::<Result<Vec<_>>>()?;
+    files.iter().for_each(linux::file::begin_write_back);
+    files.iter().for_each(linux::file::finish_write_back);
+    files.iter().zip(paths).try_for_each(|(file, path)| file.sync_all().step(|| format!("sync {}", path.display())))
 }
 
 /// Makes the directory and its parents, for root alone.

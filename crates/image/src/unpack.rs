@@ -189,6 +189,7 @@ impl Unpacker {
         let target = OsStr::from_bytes(attributes::link_target(entry)?);
         self.tree.clear(parent, name)?;
         fs::symlinkat(target, parent, name).step(|| "create the symbolic link".into())?;
+        self.size += target.len() as u64;
         set_owner_at(parent, name, entry)?;
         set_times_at(parent, name, entry.mtime)
     }

@@ -13,6 +13,14 @@ pub fn begin_write_back(file: impl AsFd) {
     unsafe { libc::sync_file_range(file.as_fd().as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
+/// Waits until what the kernel holds of the file's content is on its way through (`sync_file_range(2)`). No substitute for
+/// fsync(2): neither the file's size nor the disk's own cache are cared for. A hint, too.
+pub fn finish_write_back(file: impl AsFd) {
+    let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: takes numbers only.
+    unsafe { libc::sync_file_range(file.as_fd().as_raw_fd(), 0, 0, all) };
+}
+
 /// Gives blocks to the first `length` bytes of a file that this process has open under `path`, through that very
 /// descriptor: closing another one would drop the process' POSIX locks on the file. Whether it is open.
 pub fn allocate_open(path: &Path, length: u64) -> io::Result<bool> {

@@ -26,7 +26,12 @@ impl Verb for Args {
 
     fn run(self, context: &Context) -> Result<u8> {
         let mut output = Output::open(self.output.as_deref(), "failed to save image")?;
-        written(context.engine.save(&self.images, platform(self.platform).as_deref(), &mut output))?;
+        let (engine, images, platform) = (&context.engine, &self.images, platform(self.platform));
+        // The kernel copies from file to file by itself.
+        written(match &mut output {
+            Output::File(new) => engine.save(images, platform.as_deref(), &mut new.file),
+            output => engine.save(images, platform.as_deref(), output),
+        })?;
         output.finish().map(|()| 0)
     }
 }

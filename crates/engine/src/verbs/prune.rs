@@ -71,7 +71,7 @@ impl Engine {
     }
 
     /// Writes images as one archive. Names without a tag mean all tags of the repository. An error of `output` ends it.
-    pub fn save(&self, names: &[String], platform: Option<&str>, output: &mut dyn Write) -> Result<()> {
+    pub fn save(&self, names: &[String], platform: Option<&str>, output: &mut (impl Write + ?Sized)) -> Result<()> {
         let store = self.images();
         let save = self.read(|connection| Ok(store.save(connection, names, platform)?))?;
         let ids: Vec<String> = save.ids().map(str::to_owned).collect();

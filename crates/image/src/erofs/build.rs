@@ -104,7 +104,12 @@ impl Builder {
         let (major, minor) = entry.device;
         Ok(match entry.kind {
             Kind::File => self.file(entry),
-            Kind::Symlink => Content::Symlink(attributes::link_target(entry)?.into()),
+            Kind::Symlink => {
+                let target = attributes::link_target(entry)?;
+                // Docker counts them too.
+                self.size += target.len() as u64;
+                Content::Symlink(target.into())
+            }
             Kind::Char if entry.device == (0, 0) => {
                 return Err(Error::untrusted("character device 0:0, which overlayfs would take for a deletion"));
             }
