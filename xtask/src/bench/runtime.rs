@@ -105,26 +105,31 @@ fn each(
 fn execs(runtimes: &[Runtime], effort: &Effort, table: &mut Table) -> Result {
     for runtime in runtimes {
         runtime.configure(&["/bin/sleep", "100000"])?;
-        runtime.timed(&["run", "--detach", "idle"])?;
-        runtime.timed(&["exec", "idle", "/bin/true"])?;
+        runtime.timed(&["run", "--detach", &runtime.idle()])?;
+        runtime.timed(&["exec", &runtime.idle(), "/bin/true"])?;
     }
     let times = each(runtimes, effort.rounds, |runtime| {
-        (0..effort.burst).map(|_| runtime.timed(&["exec", "idle", "/bin/true"])).collect()
+        (0..effort.burst).map(|_| runtime.timed(&["exec", &runtime.idle(), "/bin/true"])).collect()
     })?;
     table.times("`exec` of `/bin/true`", times);
     let times = each(runtimes, effort.rounds, |runtime| {
         std::thread::sleep(APART);
-        Ok(vec![runtime.timed(&["exec", "idle", "/bin/true"])?])
+        Ok(vec![runtime.timed(&["exec", &runtime.idle(), "/bin/true"])?])
     })?;
     table.times("the same, 200 ms apart", times);
     for runtime in runtimes {
-        runtime.timed(&["delete", "--force", "idle"])?;
+        runtime.timed(&["delete", "--force", &runtime.idle()])?;
         runtime.configure(&["/bin/true"])?;
     }
     Ok(())
 }
 
 impl Runtime {
+    /// The container that `exec` enters; the runtimes derive the cgroup from the id, and none may find another's there.
+    fn idle(&self) -> String {
+        format!("idle-{}", self.name)
+    }
+
     fn configure(&self, arguments: &[&str]) -> Result {
         let file = self.bundle.join("config.json");
         let mut config: serde_json::Value =
