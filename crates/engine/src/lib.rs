@@ -4,6 +4,7 @@
 #![recursion_limit = "256"] // Docker's documents are long `json!` literals.
 
 mod bounds;
+mod cdi;
 pub mod clock;
 mod confinement;
 mod copy_up;

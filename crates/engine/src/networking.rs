@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use network::endpoints::{self, Wish};
 use network::{Attachment, Network, networks, table as network_table};
 use records::rusqlite::Transaction;
+use serde::Deserialize;
 
 use crate::model::{Config, EndpointSettings, HostConfig};
 use crate::plan::Questions;
@@ -15,7 +16,7 @@ use crate::request::network::{self as request, has_endpoints};
 use crate::request::{files, names};
 use crate::table::{self, Container, json};
 use crate::verbs::read_plan;
-use crate::{Context as _, Engine, Error, Result, clock, links, naming, status, user_network};
+use crate::{Context as _, Engine, Error, Paths, Result, clock, links, naming, status, user_network};
 
 /// A network of a container with what is asked of it.
 pub(crate) type Place = (Network, EndpointSettings);
@@ -198,7 +199,7 @@ impl Engine {
 
     /// Takes the published ports of a run away that is over.
     pub(crate) fn disconnect(&self, id: &str) {
-        let Ok(plan) = read_plan(self.paths(), id) else { return };
+        let Ok(plan) = read_connection(self.paths(), id) else { return };
         if let Some(attachment) = plan.network {
             naming::withdraw(&self.paths().state, &attachment, &plan.id, &plan.name);
             if user_network::enter(self.paths(), false).is_err() {
@@ -215,6 +216,20 @@ impl Engine {
         let runs = |id: &String| status::read(self.paths(), id).is_some_and(|run| run.process_alive());
         Ok(active.into_iter().filter(runs).collect())
     }
+}
+
+/// Of a plan, what concerns its network: the rest is the larger part, and most containers that end have none.
+#[derive(Deserialize)]
+struct Connection {
+    id: String,
+    name: String,
+    network: Option<Attachment>,
+}
+
+fn read_connection(paths: &Paths, id: &str) -> Result<Connection> {
+    let path = paths.container_state(id).join("plan.json");
+    let json = fs::read(&path).step(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&json).step(|| format!("read {}", path.display()))
 }
 
 fn missing(container: &Container, error: Error) -> Error {

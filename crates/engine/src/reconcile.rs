@@ -219,10 +219,11 @@ impl Engine {
     /// Files of the run; the lock stays, because someone holds it.
     fn remove_run_files(&self, id: &str) {
         let directory = self.paths().container_state(id);
-        for name in ["monitor.sock", "status.json", "plan.json"] {
+        for name in ["monitor.sock", "status.json", "plan.json", status::CONFIGURATION] {
             // What stays is overwritten by the next run.
             drop(fs::remove_file(directory.join(name)));
         }
+        drop(fs::remove_dir(directory.join(status::ROOTFS)));
         shared_memory::remove(&shared_memory::path(self.paths(), id));
         disk::release(&directory);
         self.release_volumes(id);

@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Health, Status};
 use crate::{Context, Error, Paths, Result};
 
+/// For hooks, beside `status.json`: the OCI configuration, and where the root file system is while they run.
+pub(crate) const CONFIGURATION: &str = "config.json";
+pub(crate) const ROOTFS: &str = "rootfs";
+
 /// The volatile truth of one run. Times are nanoseconds since 1970; zero: not yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -107,6 +107,7 @@ pub(crate) fn create(
         extras: Extras {
             gate,
             about: Some(&about),
+            root_at: None,
             is_runtime: true,
             inherited: &inherited.descriptors,
             no_pivot: options.no_pivot,

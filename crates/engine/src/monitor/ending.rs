@@ -122,7 +122,7 @@ impl Monitor {
         self.write_status();
         failpoint::hit("exit-status-written");
         self.remove_cgroup();
-        let engine = Engine::new(self.paths.clone());
+        let engine = self.engine.take().unwrap_or_else(|| Engine::new(self.paths.clone()));
         // Before the records say that its ports are free.
         engine.disconnect(&self.id);
         if let Some(run) = &mut self.ended {

@@ -33,7 +33,7 @@ use crate::news::{self, News};
 use crate::plan::Plan;
 use crate::status::{RunLock, RunStatus};
 use crate::verbs::Stream;
-use crate::{Context, Engine, Error, Paths, Result, clock, failpoint, status};
+use crate::{Context, Engine, Error, Paths, Result, clock, failpoint, status, table};
 use clients::Clients;
 use events::Teller;
 use health::Health;
@@ -76,7 +76,7 @@ struct Monitor {
     ended: Option<Run>,
     /// Directories of a container that is removed.
     trash: Vec<PathBuf>,
-    /// With the records open, once the end is recorded.
+    /// With the records open: for a short while after a start whose end is waited for, and from when the end is recorded.
     engine: Option<Engine>,
     streams: run::Streams,
     feed: Feed,
@@ -277,12 +277,23 @@ impl Monitor {
         rustix::io::ioctl_fionbio(&control, true).step(|| "make the control socket non-blocking".to_owned())?;
         let id = self.clients.add(&self.poll, control)?;
         match attach {
-            Some(wanted) => self.attach(id, wanted, true),
+            Some(wanted) => {
+                self.attach(id, wanted, true)?;
+                self.open_records();
+                Ok(())
+            }
             None => {
                 self.clients.reply(id, Ok(()));
                 Ok(())
             }
         }
+    }
+
+    /// Somebody waits for the end, which may come at once: opens what recording it takes while the process runs.
+    fn open_records(&mut self) {
+        let engine = Engine::new(self.paths.clone());
+        drop(engine.read(|connection| table::find(connection, &self.id)));
+        self.engine = Some(engine);
     }
 
     /// Serves until the run is over for good and every client has what is left for it.
@@ -293,6 +304,9 @@ impl Monitor {
             if happened.is_empty() && deadline.is_none_or(|at| at > quiet()) {
                 // Nothing is going on: sleep small.
                 self.buffer = Vec::new();
+                if self.run.is_some() {
+                    self.engine = None;
+                }
                 self.with_services(Services::rest);
                 self.poll.sleep_small(deadline);
                 happened = self.poll.wait(deadline)?;

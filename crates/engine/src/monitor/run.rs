@@ -117,7 +117,10 @@ pub(super) fn begin(
     let (mut streams, far) = if terminal { (Streams { terminal, ..Streams::default() }, None) } else { pipes(plan)? };
     let program = filter(plan)?;
     let empty = empty_directory(paths)?;
-    let about = about(plan);
+    let bundle = bundle(paths, plan)?;
+    let root_at = bundle.as_ref().map(|directory| directory.join(status::ROOTFS));
+    let bundle = bundle.map(|directory| directory.display().to_string()).unwrap_or_default();
+    let about = About { bundle, ..about(plan) };
     let network = Connecting::new(paths, plan);
     let connect = |pid: i32| network.connect(pid);
     let launch = Launch {
@@ -130,7 +133,7 @@ pub(super) fn begin(
         cgroup: cgroup.get(),
         init: plan.init,
         state: empty,
-        extras: launch::Extras { about: Some(&about), ..launch::Extras::default() },
+        extras: launch::Extras { about: Some(&about), root_at: root_at.as_deref(), ..launch::Extras::default() },
         beside: plan.network.is_some().then_some(&connect),
     };
     let mut created = launch::create(&launch)
@@ -322,6 +325,29 @@ fn stdio(far: Option<&Far>, console: Option<(u16, u16)>) -> Stdio<'_> {
             let (rows, columns) = console.unwrap_or((0, 0));
             Stdio::Terminal { rows, columns }
         }
+    }
+}
+
+/// What hooks need: a bundle with the container's configuration (runtime-spec, bundle.md), and in it a place for the root
+/// file system. None without hooks.
+fn bundle(paths: &Paths, plan: &Plan) -> Result<Option<PathBuf>> {
+    if plan.spec.hooks().is_none() {
+        return Ok(None);
+    }
+    let directory = paths.container_state(&plan.id);
+    let place = directory.join(status::ROOTFS);
+    let mut spec = plan.spec.clone();
+    if let Some(root) = spec.root_mut() {
+        root.set_path(place.clone());
+    }
+    let path = directory.join(status::CONFIGURATION);
+    let json = serde_json::to_vec(&spec).step(|| "write the configuration for hooks".to_owned())?;
+    std::fs::write(&path, json).step(|| format!("write {}", path.display()))?;
+    match std::fs::create_dir(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).step(|| format!("make {}", place.display()))
+        }
+        _ => Ok(Some(directory)),
     }
 }
 

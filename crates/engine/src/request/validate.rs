@@ -120,11 +120,7 @@ fn check_not_implemented(request: &CreateRequest) -> Result<()> {
         false => Ok(()),
     };
     let windows_only = "this is an option of Windows containers";
-    refuse(
-        host.device_requests.iter().flatten().next().is_some(),
-        "requests for devices by kind (--gpus, --device VENDOR/CLASS=NAME) are not available",
-        "name the device nodes with --device",
-    )?;
+    crate::cdi::check(host)?;
     crate::disk::size(&host.storage_opt)?;
     let foreign = !matches!(host.isolation.as_str(), "" | "default");
     refuse(
@@ -319,10 +315,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_refused_by_name() {
-        assert_eq!(
-            refused(|r| r.host.device_requests = Some(vec![Default::default()])).kind,
-            ErrorKind::NotImplemented
-        );
+        assert_eq!(refused(|r| r.host.isolation = "hyperv".to_owned()).kind, ErrorKind::NotImplemented);
     }
 
     #[test]

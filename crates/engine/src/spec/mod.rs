@@ -24,7 +24,7 @@ use crate::plan::{Plan, Rootfs, Seccomp};
 use crate::request::merge::overlay_env;
 use crate::request::{defaults, signal};
 use crate::table::Container;
-use crate::{Context as _, Engine, Error, Result, shared_memory};
+use crate::{Context as _, Engine, Error, Result, cdi, shared_memory};
 
 /// Version of the OCI runtime specification that the configuration follows.
 const OCI_VERSION: &str = "1.2.0";
@@ -58,14 +58,17 @@ impl Engine {
         if !space.is_mapped() {
             capabilities = caps::held(capabilities, host);
         }
+        let mut spec = self.spec(container, &options, &capabilities, &space)?;
+        let mut groups = host.group_add.clone().unwrap_or_default();
+        groups.extend(cdi::inject(&mut spec, host, space.is_mapped())?);
         Ok(Plan {
             id: container.id.clone(),
             name: container.name.clone(),
             image: container.image.clone(),
             labels: config.labels.clone(),
-            spec: self.spec(container, &options, &capabilities, &space)?,
+            spec,
             user: config.user.clone(),
-            groups: host.group_add.clone().unwrap_or_default(),
+            groups,
             questions: None,
             rootfs: self.rootfs(container, image)?,
             network: None,

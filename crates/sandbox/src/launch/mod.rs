@@ -31,7 +31,7 @@ mod terminal;
 mod users;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Process, Spec};
 
@@ -78,6 +78,9 @@ pub struct Extras<'a> {
     /// What the configuration's hooks, and the listener of its filter, are told. Without it, a configuration with hooks or
     /// such a filter is refused.
     pub about: Option<&'a About>,
+    /// An empty directory that the container's root can reach, at which its hooks find its root file system while the
+    /// host's is still there; without it, that is where the root file system comes from.
+    pub root_at: Option<&'a Path>,
     /// An OCI runtime asks: the numbers of `process.user` are taken as they are, `user` and `groups` notwithstanding, and
     /// service managers are to see the container in the unified hierarchy too.
     pub is_runtime: bool,

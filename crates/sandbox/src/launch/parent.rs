@@ -106,10 +106,11 @@ impl<'a> Plan<'a> {
 
     /// Where the root file system is on the host.
     pub(super) fn rootfs_path(&self) -> &Path {
-        match &self.launch.rootfs {
+        let origin = match &self.launch.rootfs {
             Rootfs::Directory(path) => path,
             Rootfs::Overlay { upper, .. } => upper,
-        }
+        };
+        self.launch.extras.root_at.unwrap_or(origin)
     }
 }
 
