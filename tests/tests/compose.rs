@@ -223,12 +223,26 @@ fn every_command_of_compose_does_its_work() {
     // It takes the end of the stream for an error, with Docker too.
     let events = project.compose("events --json --since 1h --until 0s").stdout;
     assert!(events.contains("\"action\":\"pause\"") && events.contains("\"service\":\"web\""), "{events}");
-    project.ok("kill ask");
+    assert_eq!(wait_and_kill(&project, "ask"), 137);
+    // There is nothing left to wait for then, with Docker too.
+    assert_eq!(project.compose("wait ask").code(), 1);
     assert!(project.ok("stats --no-stream").contains("full-web-1"));
     assert!(project.ok("volumes").contains("full_data"));
     project.ok("rm -fsv ask");
     assert_eq!(project.ok("ps -aq ask"), "");
     project.ok("down -v");
+}
+
+/// What `compose wait` ends with when a service is killed meanwhile.
+fn wait_and_kill(project: &Project<'_>, service: &str) -> i32 {
+    let waits = project.env.state().join("containers").join(project.id(service)).join("news");
+    let waiting = || project.compose(&format!("wait {service}"));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(waiting);
+        wait_until("the server waits", Duration::from_secs(20), || waits.exists().then_some(()));
+        project.ok(&format!("kill {service}"));
+        waiting.join().unwrap().code()
+    })
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! next to no memory while nobody asks. Who has which name is told to it by files; who attaches containers writes them.
 
 mod cache;
+#[cfg(test)]
+mod damage;
 mod forward;
 mod names;
 mod server;
