@@ -14,7 +14,7 @@ fn one_line(output: &Output) {
 
 #[test]
 fn configurations_are_refused_by_field() {
-    let cases: [(&str, Value, &str); 17] = [
+    let cases: [(&str, Value, &str); 22] = [
         ("/ociVersion", json!("2.0.0"), "ociVersion"),
         ("/ociVersion", json!(""), "ociVersion"),
         ("/process", Value::Null, "process"),
@@ -24,7 +24,12 @@ fn configurations_are_refused_by_field() {
         ("/process/env", json!(["=x"]), "environment"),
         ("/process/args", json!(["a\u{0}b"]), "null byte"),
         ("/process/user", json!({"uid": -1, "gid": 0}), "process.user.uid"),
+        ("/process/env", json!(["A=\u{0}"]), "process.env[0]"),
+        ("/mounts/0/destination", json!("\u{0}"), "mounts[0].destination"),
         ("/root", Value::Null, "root"),
+        ("/root", json!([]), "root"),
+        ("/root/path", json!(""), "root.path"),
+        ("/hostname", "x".repeat(65).into(), "hostname: 65 bytes"),
         ("/root/path", json!("nowhere"), "root.path"),
         ("/root/path", json!("rootfs/bin/busybox"), "root.path"),
         ("/linux/cgroupsPath", json!("/a/../../b"), "cgroup"),

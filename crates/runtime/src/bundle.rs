@@ -106,6 +106,9 @@ pub(crate) fn check_process(process: &Process) -> Result<()> {
 
 fn rootfs(bundle: &Path, spec: &Spec) -> Result<PathBuf> {
     let Some(root) = spec.root() else { return Err(Error::new("root: missing from the configuration")) };
+    if root.path().as_os_str().is_empty() {
+        return Err(Error::new("root.path: must not be empty"));
+    }
     let path = bundle.join(root.path());
     let resolved = path.canonicalize().step(|| format!("root.path: invalid rootfs {}", path.display()))?;
     match resolved.is_dir() {

@@ -27,8 +27,16 @@ pub(crate) fn check(spec: &Spec) -> Result<()> {
     sysctls(spec)
 }
 
+/// Longest name that the kernel takes, in bytes (sethostname(2)).
+const LONGEST_NAME: usize = 64;
+
 /// A host name without a namespace for it would be the host's.
 fn names(spec: &Spec) -> Result<()> {
+    for (field, value) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
+        if let Some(length) = value.as_ref().map(String::len).filter(|length| *length > LONGEST_NAME) {
+            return Err(Error::new(format!("{field}: {length} bytes are more than {LONGEST_NAME}")));
+        }
+    }
     if has_own(spec, LinuxNamespaceType::Uts) {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! Reading an OCI configuration: errors that name the field, and what the specification wants to be tolerated. Checks
 //! across fields are made where the fields are carried out.
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -20,7 +20,20 @@ pub fn parse(json: &[u8]) -> Result<(Spec, Vec<String>), String> {
             namespace.set_path(None);
         }
     }
+    if let Some(resources) = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut()) {
+        forget_absent_limit(resources, json, "/linux/resources/pids/limit");
+    }
     Ok((spec, warnings))
+}
+
+/// A limit of no process is one, a limit that is not there is none (runtime-spec, config-linux.md "PIDs"); the library
+/// reads both as zero. `pointer`: where the limit would be in `json`.
+fn forget_absent_limit(resources: &mut LinuxResources, json: &[u8], pointer: &str) {
+    let zero = resources.pids().is_some_and(|pids| pids.limit() == 0);
+    let is_there = || serde_json::from_slice::<Value>(json).is_ok_and(|value| value.pointer(pointer).is_some());
+    if zero && !is_there() {
+        resources.set_pids(None);
+    }
 }
 
 /// Reads the description of one more process, as `exec --process` takes it.
@@ -36,6 +49,7 @@ fn read<T: DeserializeOwned>(
     if json.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err("it is no JSON object".into());
     }
+    refuse_null(json)?;
     if let Ok(read) = serde_json::from_slice(json) {
         return Ok((read, Vec::new()));
     }
@@ -45,6 +59,35 @@ fn read<T: DeserializeOwned>(
     match serde_path_to_error::deserialize(value) {
         Ok(read) => Ok((read, warnings)),
         Err(error) => Err(format!("{}: {}", error.path(), error.inner())),
+    }
+}
+
+/// No name, path or value of the kernel's can have a null character in it; half of it would be taken for the whole.
+fn refuse_null(json: &[u8]) -> Result<(), String> {
+    const ESCAPED: &[u8] = b"\\u0000";
+    if !json.windows(ESCAPED.len()).any(|window| window == ESCAPED) {
+        return Ok(());
+    }
+    let value: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    match with_null(&value) {
+        Some(field) => Err(format!("{}: contains a null byte", field.trim_start_matches('.'))),
+        None => Ok(()),
+    }
+}
+
+/// The path of a string with a null character.
+fn with_null(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(list) => {
+            let found = |(index, value)| with_null(value).map(|path| format!("[{index}]{path}"));
+            list.iter().enumerate().find_map(found)
+        }
+        Value::Object(map) => map.iter().find_map(|(key, value)| {
+            let path = if key.contains('\0') { Some(String::new()) } else { with_null(value) };
+            path.map(|path| format!(".{}{path}", key.escape_debug()))
+        }),
+        _ => None,
     }
 }
 
@@ -107,6 +150,8 @@ mod tests {
             (r#"{"linux": {"resources": {"memory": {"limit": "1g"}}}}"#.into(), "linux.resources.memory.limit"),
             (r#"{"mounts": [{"source": "/"}]}"#.into(), "mounts[0]: missing field `destination`"),
             (r#"{"linux": {"devices": [{"path": "/dev/x", "major": 1, "minor": 1}]}}"#.into(), "missing field `type`"),
+            (with(r#"{"cwd": "/", "env": ["A=1", "B\u0000=2"]}"#), "process.env[1]: contains a null byte"),
+            (r#"{"annotations": {"a\u0000": "b"}}"#.into(), "annotations.a\\0: contains a null byte"),
             ("{".into(), "EOF"),
             ("[]".into(), "no JSON object"),
         ];
@@ -124,6 +169,16 @@ mod tests {
         let sets = spec.process().as_ref().unwrap().capabilities().clone().unwrap();
         assert_eq!(sets.bounding().as_ref().unwrap().len(), 1);
         assert!(error(&with(r#"{"cwd": "/", "capabilities": {"bounding": [7]}}"#)).contains("capabilities.bounding"));
+    }
+
+    #[test]
+    fn absent_limits_are_none() {
+        for (pids, expected) in [("{}", None), (r#"{"limit": 0}"#, Some(0)), (r#"{"limit": 7}"#, Some(7))] {
+            let json = format!(r#"{{"ociVersion": "1.3.0", "linux": {{"resources": {{"pids": {pids}}}}}}}"#);
+            let (spec, _) = parse(json.as_bytes()).unwrap();
+            let resources = spec.linux().as_ref().unwrap().resources().as_ref().unwrap();
+            assert_eq!(resources.pids().map(|pids| pids.limit()), expected, "{pids}");
+        }
     }
 
     #[test]
