@@ -278,6 +278,31 @@ fn contexts_come_from_everywhere_and_bake_links_targets() {
 }
 
 #[test]
+fn caches_of_clients_are_used_or_refused() {
+    let env = Env::with_busybox();
+    let clients = Clients::start(&env);
+    let registry = kiste_tests::Registry::start();
+    let files = "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid >/id\n";
+    let directory = context(&env, "c", files, &[]);
+    let app = format!("{}/app:1", registry.address());
+    clients.built(&directory, &["-t", &app, "--cache-to", "type=inline"]);
+    clients.api.ok(&["push", &app]);
+    let other = Env::with_busybox();
+    let elsewhere = Clients::start(&other);
+    let progress = elsewhere.built(&context(&other, "c", files, &[]), &["-t", "made:1", "--cache-from", &app]);
+    assert!(progress.contains("importing cache manifest from"), "{progress}");
+    assert_eq!(clients.run(&app, "cat /id"), elsewhere.run("made:1", "cat /id"));
+    for (option, value, expected) in [
+        ("--cache-from", "type=s3,bucket=b,region=r", "caches of type=s3 are not supported"),
+        ("--output", "type=image,rewrite-timestamp=true", "rewrite-timestamp=true"),
+        ("--output", "type=image,compression=zstd", "compression=zstd"),
+    ] {
+        let output = clients.build(&directory, &[option, value]);
+        assert!(output.code() != 0 && output.stderr.contains(expected), "{option} {value}: {output:#?}");
+    }
+}
+
+#[test]
 fn compose_builds() {
     let env = Env::with_busybox();
     let clients = Clients::start(&env);
@@ -326,6 +351,8 @@ fn buildx_looks_at_the_builder() {
     assert!(clients.docker(&["buildx", "inspect"]).ok().contains("linux/"));
     assert!(clients.docker(&["buildx", "du"]).ok().contains("Total:"));
     assert!(clients.docker(&["buildx", "history", "ls"]).ok().contains("Completed"));
+    let filtered = clients.docker(&["buildx", "du", "--filter", "type=regular"]);
+    assert!(filtered.code() != 0 && filtered.stderr.contains("filters are not supported"), "{filtered:#?}");
     assert!(clients.docker(&["builder", "prune", "-f"]).ok().contains("Total:"));
     let again = clients.built(&directory, &[]);
     assert!(!again.contains("RUN echo x >/x\n#5 CACHED"), "{again}");

@@ -10,6 +10,7 @@ use engine::{Engine, PushRequest};
 use image::{Assembly, Part};
 
 use crate::attest::{self, Statement};
+use crate::cache::{CachePlace, CacheTarget};
 use crate::event::{Built, Event};
 use crate::files::Tree;
 use crate::output::{Output, Sink};
@@ -21,21 +22,32 @@ use crate::{Error, Result, transfer};
 /// Makes all outputs.
 pub(crate) fn export(common: &Common<'_>, finished: Vec<Finished>) -> Result<Built> {
     let mut export = Export { common, engine: common.engine(), finished, digest: None };
+    let steps = common.steps.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if wants_inline(common) {
+        export.inline(&steps)?;
+    }
     let default = [Output::Image { push: false }];
     let outputs = if common.request.outputs.is_empty() { &default[..] } else { &common.request.outputs };
     for output in outputs {
         common.cancel.check()?;
         export.make(output)?;
     }
-    for directory in &common.request.cache_to {
-        let steps = common.steps.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        export.told("exporting cache to client directory", |export, _| {
-            transfer::export(common, &export.engine, directory, &steps)
-        })?;
+    for target in common.request.cache_to.iter().filter(|target| target.place != CachePlace::Inline) {
+        let written = export.told("exporting cache", |export, _| export.cache(target, &steps));
+        if !target.optional {
+            written?;
+        }
     }
     let metadata = export.metadata();
     let images = export.finished.into_iter().map(|one| one.image).collect();
     Ok(Built { images, warnings: Vec::new(), digest: export.digest, metadata })
+}
+
+/// Whether the result is to be its own cache.
+fn wants_inline(common: &Common<'_>) -> bool {
+    let argument = common.request.arguments.get("BUILDKIT_INLINE_CACHE");
+    argument.is_some_and(|value| value == "1" || value == "true")
+        || common.request.cache_to.iter().any(|target| target.place == CachePlace::Inline)
 }
 
 struct Export<'e> {
@@ -63,6 +75,24 @@ impl Export<'_> {
                 self.told("exporting to docker image format", |export, _| export.archive(sink, true))
             }
         }
+    }
+
+    /// Puts the steps into the results' own configurations.
+    fn inline(&mut self, steps: &[transfer::Known]) -> Result<()> {
+        for one in &mut self.finished {
+            one.image.config = transfer::inline(&self.engine, steps, &one.image.config)?;
+            one.image.id =
+                format!("sha256:{}", crate::copying::hex(&<sha2::Sha256 as sha2::Digest>::digest(&one.image.config)));
+        }
+        Ok(())
+    }
+
+    fn cache(&self, target: &CacheTarget, steps: &[transfer::Known]) -> Result<()> {
+        let layers = |one: &Finished| {
+            serde_json::from_slice(&one.image.config).map(|config| transfer::layers(&config)).unwrap_or_default()
+        };
+        let results: Vec<Vec<String>> = self.finished.iter().map(layers).collect();
+        transfer::export(self.common, &self.engine, target, steps, &results)
     }
 
     fn told(&mut self, title: &str, work: impl FnOnce(&mut Self, usize) -> Result<()>) -> Result<()> {

@@ -8,6 +8,7 @@
 
 mod agent;
 mod attest;
+mod cache;
 mod caches;
 mod cancel;
 mod contexts;
@@ -45,6 +46,7 @@ mod web;
 pub mod words;
 
 pub use attest::Provenance;
+pub use cache::{CachePlace, CacheSource, CacheTarget};
 pub use caches::{prune, prune_unused_since};
 pub use cancel::Cancel;
 pub use error::{Error, Failure, Result, Span};

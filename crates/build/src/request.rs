@@ -13,10 +13,10 @@
 //! # Ok(()) }
 //! ```
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attest::Provenance;
+use crate::cache::{CacheSource, CacheTarget};
 use crate::cancel::Cancel;
 use crate::output::Output;
 use crate::scope::{BuildArguments, Platform};
@@ -71,10 +71,10 @@ pub struct Request {
     pub provenance: Option<Provenance>,
     /// `--sbom`: what is installed in the images, in archives and directories.
     pub sbom: bool,
-    /// `--cache-from type=local`: directories with an exported cache.
-    pub cache_from: Vec<PathBuf>,
-    /// `--cache-to type=local`: directories that the cache of this build is exported to.
-    pub cache_to: Vec<PathBuf>,
+    /// `--cache-from`
+    pub cache_from: Vec<CacheSource>,
+    /// `--cache-to`
+    pub cache_to: Vec<CacheTarget>,
     /// Stops the build from another thread.
     pub cancel: Cancel,
     /// Called with the container of a step that failed, in exactly the state that it left, before that is removed.

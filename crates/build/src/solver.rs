@@ -80,11 +80,12 @@ fn whole(paths: &Paths, request: &Request, teller: Teller) -> Result<Built, Fail
         teller,
         cancel: cancel.clone(),
     };
-    let imported = request.cache_from.iter().try_for_each(|directory| {
-        let title = format!("importing cache manifest from {}", directory.display());
-        common.teller.step(title, |_| Ok((transfer::import(&common, directory)?, false)))
-    });
-    let built = imported.and_then(|()| common.build()).and_then(|images| export::export(&common, images));
+    for source in &request.cache_from {
+        let title = format!("importing cache manifest from {}", source.shown());
+        // A cache that cannot be had is told of, and missed.
+        let _ = common.teller.step(title, |_| Ok((transfer::import(&common, source)?, false)));
+    }
+    let built = common.build().and_then(|images| export::export(&common, images));
     built.map(|built| Built { warnings, ..built }).map_err(|error| {
         let error = if request.cancel.is_cancelled() { Error::cancelled() } else { error };
         Failure { errors: vec![error], name: opening.name.clone(), text: opening.text.clone() }

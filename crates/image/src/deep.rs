@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Result, Step};
 use crate::layer::ARCHIVE;
-use crate::staging::{make_directory, unique};
+use crate::staging::{lock_shared, make_directory, unique};
 use crate::store::Store;
 use crate::tarread::TarReader;
 use crate::{Digest, erofs};
@@ -27,6 +27,8 @@ pub(crate) fn ensure(store: &Store, chain: &Digest, layers: &[Digest]) -> Result
     if path.exists() {
         return Ok(());
     }
+    // A sweep takes what nobody holds: the file in the making, too.
+    let _lock = lock_shared(store)?;
     let tmp = store.root.join("tmp");
     make_directory(&tmp)?;
     make_directory(&directory(store))?;

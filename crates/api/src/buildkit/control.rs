@@ -53,15 +53,22 @@ async fn call(
         }
         "/moby.buildkit.v1.Control/Session" => return tunnel::session(headers, messages, sender, served).await,
         "/moby.buildkit.v1.Control/DiskUsage" => {
-            let _: DiskUsageRequest = messages.only().await?;
+            let request: DiskUsageRequest = messages.only().await?;
+            unfiltered(&request.filter)?;
             sender.send(&DiskUsageResponse { record: usage(served).await? }).await
         }
         "/moby.buildkit.v1.Control/Prune" => return prune(messages.only().await?, sender, served).await,
-        "/moby.buildkit.v1.Control/ListenBuildHistory" => history(&messages.only().await?, sender, served).await,
+        "/moby.buildkit.v1.Control/ListenBuildHistory" => {
+            let request: HistoryRequest = messages.only().await?;
+            unfiltered(&request.filter)?;
+            history(&request, sender, served).await
+        }
         "/moby.buildkit.v1.Control/UpdateBuildHistory" => {
             let request: UpdateHistoryRequest = messages.only().await?;
             if request.delete {
                 served.jobs.delete(&request.reference);
+            } else {
+                served.jobs.pin(&request.reference, request.pinned)?;
             }
             sender.send(&Empty {}).await
         }
@@ -75,6 +82,14 @@ async fn call(
     };
     // A client that has gone needs no end.
     answered.or(Err(Gone)).map_or(Ok(()), Ok)
+}
+
+/// Refuses filters where there are none.
+fn unfiltered(filters: &[String]) -> Result<()> {
+    match filters.iter().find(|filter| !filter.is_empty()) {
+        Some(filter) => Err(Status::new(Code::Unimplemented, format!("filter {filter:?}: filters are not supported"))),
+        None => Ok(()),
+    }
 }
 
 fn version() -> Version {

@@ -2,13 +2,14 @@
 //! how it ended.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
 use super::progress::{Progress, now};
-use super::proto::{Exporter, HistoryRecord, RpcStatus, SolveRequest, Timestamp};
+use super::proto::{CacheOptions, Exporter, HistoryRecord, RpcStatus, SolveRequest, Timestamp};
 use super::session::Session;
 use super::wire::{Code, Result, Status};
 
@@ -30,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) exporters: Vec<Exporter>,
     pub(crate) entitlements: Vec<String>,
+    /// Where the cache comes from and goes to.
+    pub(crate) cache: CacheOptions,
     frontend: String,
     attrs: HashMap<String, String>,
     /// One that only asks what there is: not worth remembering.
@@ -42,6 +45,8 @@ pub(crate) struct Job {
     /// How the client says that it ended; none yet.
     pub(crate) returned: watch::Sender<Option<Result<()>>>,
     ended: Mutex<Option<(Timestamp, Option<Status>)>>,
+    /// The history keeps it.
+    pinned: AtomicBool,
 }
 
 impl Job {
@@ -55,6 +60,7 @@ impl Job {
             session,
             exporters,
             entitlements: request.entitlements.clone(),
+            cache: request.cache.clone().unwrap_or_default(),
             frontend: request.frontend.clone(),
             attrs: request.frontend_attrs.clone(),
             internal: request.internal,
@@ -64,6 +70,7 @@ impl Job {
             made: Mutex::default(),
             returned: watch::channel(None).0,
             ended: Mutex::default(),
+            pinned: AtomicBool::new(false),
         }
     }
 
@@ -74,6 +81,10 @@ impl Job {
 
     pub(crate) fn made(&self) -> HashMap<String, String> {
         lock(&self.made).clone()
+    }
+
+    fn is_pinned(&self) -> bool {
+        self.pinned.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -94,6 +105,7 @@ impl Job {
             created_at: Some(self.created),
             completed_at: ended.map(|(at, _)| at),
             exporter_response: self.made(),
+            pinned: self.is_pinned(),
             cached_steps: counts.cached,
             total_steps: counts.total,
             completed_steps: counts.completed,
@@ -162,6 +174,15 @@ impl Jobs {
         self.lock().iter().rev().filter(|job| !job.internal).cloned().collect()
     }
 
+    /// Keeps one in the history whatever comes after it, or no more.
+    pub(crate) fn pin(&self, reference: &str, pinned: bool) -> Result<()> {
+        let known = self.lock();
+        let job = known.iter().rev().find(|job| job.reference == reference);
+        let missing = || Status::new(Code::NotFound, format!("no such job {reference}"));
+        job.ok_or_else(missing)?.pinned.store(pinned, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Removes ended ones from the history.
     pub(crate) fn delete(&self, reference: &str) {
         self.lock().retain(|job| job.reference != reference || !job.is_over());
@@ -170,12 +191,12 @@ impl Jobs {
     /// Old ones go; internal ones go when nobody can ask for them any more.
     fn forget(&self, ended: &Arc<Job>) {
         let mut known = self.lock();
-        let over = known.iter().filter(|job| job.is_over()).count();
+        let over = known.iter().filter(|job| job.is_over() && !job.is_pinned()).count();
         let old = known.iter().filter(|job| job.is_over() && !Arc::ptr_eq(job, ended));
         old.for_each(|job| job.progress.shorten());
         let mut surplus = over.saturating_sub(REMEMBERED);
         known.retain(|job| {
-            let goes = surplus > 0 && job.is_over() && !Arc::ptr_eq(job, ended);
+            let goes = surplus > 0 && job.is_over() && !job.is_pinned() && !Arc::ptr_eq(job, ended);
             surplus -= usize::from(goes);
             !goes
         });

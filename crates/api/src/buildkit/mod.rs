@@ -2,6 +2,7 @@
 //! taken over from `POST /grpc`, and sessions on which the client answers us (`POST /session`).
 
 mod agent;
+mod attributes;
 mod bridge;
 mod client;
 mod control;

@@ -10,6 +10,7 @@ use image::{Access, Knower};
 use serde::Deserialize;
 
 use super::agent::Agents;
+use super::attributes;
 use super::client::{Directory, Poured};
 use super::jobs::Job;
 use super::link;
@@ -45,6 +46,7 @@ impl Asked<'_> {
     pub(super) fn request(&self, options: &Options) -> Result<build::Request> {
         let option = |name: &str| options.get(name).map(String::as_str).filter(|value| !value.is_empty());
         let prefixed = |prefix: &str| pairs(options, prefix);
+        attributes::check_options(options)?;
         let session = self.job.session.as_ref();
         let no_cache = options.get("no-cache");
         let filename = option("filename").unwrap_or("Dockerfile").to_owned();
@@ -83,6 +85,10 @@ impl Asked<'_> {
             access: access(session),
             epoch,
             cancel: self.job.cancel.clone(),
+            cache_from: attributes::sources(&self.job.cache, options)?,
+            cache_to: attributes::targets(&self.job.cache)?,
+            sbom: attributes::sbom(options)?,
+            provenance: attributes::provenance(options)?,
             ..build::Request::default()
         })
     }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use build::{Output, Sink};
 
+use super::attributes;
 use super::proto::{BytesMessage, Exporter, Packet, Stat};
 use super::receive::{
     CHARACTERS, DATA, DEVICE, DIRECTORY, FAILURE, FINISH, PIPE, REQUEST, SETGID, SETUID, SOCKET, STAT, STICKY, SYMLINK,
@@ -55,10 +56,8 @@ impl Outputs {
         session: Option<&Arc<Session>>,
         scratch: &Path,
     ) -> Result<()> {
+        attributes::check_exporter(exporter)?;
         let flag = |name: &str| exporter.attrs.get(name).is_some_and(|value| value == "true" || value == "1");
-        if flag("rewrite-timestamp") {
-            return Err(Status::new(Code::Unimplemented, "rewrite-timestamp is not supported"));
-        }
         let annotations = exporter.attrs.iter().filter_map(|(key, value)| {
             let name = key.strip_prefix("annotation.").or(key.strip_prefix("annotation-manifest."))?;
             Some((name.to_owned(), value.clone()))

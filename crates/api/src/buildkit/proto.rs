@@ -300,6 +300,8 @@ messages! {
         completed_at: Option<Timestamp>,
         #[prost(map = "string, string", tag = "9")]
         exporter_response: HashMap<String, String>,
+        #[prost(bool, tag = "14")]
+        pinned: bool,
         #[prost(int32, tag = "15")]
         cached_steps: i32,
         #[prost(int32, tag = "16")]

@@ -1,6 +1,4 @@
-//! `--attest`, `--provenance`, `--sbom`, `--cache-from` and `--cache-to` as they were typed.
-
-use std::path::PathBuf;
+//! `--attest`, `--provenance` and `--sbom` as they were typed.
 
 use build::Provenance;
 
@@ -62,29 +60,6 @@ impl Attestations {
     }
 }
 
-/// Directories of exported caches: `type=local,KEY=DIRECTORY`.
-pub(super) fn caches(texts: &[String], key: &str) -> Result<Vec<PathBuf>> {
-    texts.iter().map(|text| cache(text, key)).collect()
-}
-
-fn cache(text: &str, key: &str) -> Result<PathBuf> {
-    let (mut kind, mut directory) = ("registry", None);
-    for field in text.split(',') {
-        match field.split_once('=') {
-            Some(("type", value)) => kind = value,
-            Some((known, value)) if known == key => directory = Some(PathBuf::from(value)),
-            // A local cache always has everything that the build went through.
-            Some(("mode", "min" | "max")) => {}
-            _ => {}
-        }
-    }
-    match (kind, directory) {
-        ("local", Some(directory)) => Ok(directory),
-        ("local", None) => Err(Failure::new(format!("{key} is required for a local cache: {text:?}"))),
-        _ => Err(Failure::new(format!("cache {text:?}: only type=local is supported yet"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,11 +78,5 @@ mod tests {
         );
         assert_eq!(read(&["type=provenance"], Some("false"), Some("true")).unwrap(), (None, true));
         assert!(read(&["type=x"], None, None).is_err() && read(&[], Some("x"), None).is_err());
-    }
-
-    #[test]
-    fn caches_are_directories() {
-        assert_eq!(cache("type=local,src=/a", "src").unwrap(), PathBuf::from("/a"));
-        assert!(cache("type=local", "src").is_err() && cache("user/app:cache", "src").is_err());
     }
 }

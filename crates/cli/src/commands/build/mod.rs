@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use build::scope::{BuildArguments, Platform};
-use build::{Built, Request, Warning};
+use build::{Built, CacheSource, CacheTarget, Request, Warning};
 use engine::model::HostConfig;
 
 pub(crate) use arguments::Args;
@@ -21,7 +21,7 @@ use crate::commands::Verb;
 use crate::context::{Context, say};
 use crate::failure::{Failure, Result};
 use crate::options::identity;
-use attestations::{Attestations, caches};
+use attestations::Attestations;
 
 impl Verb for Args {
     const SYNOPSIS: &'static str = "[OPTIONS] PATH | URL | -";
@@ -49,6 +49,11 @@ impl Verb for Args {
         }
         Ok(0)
     }
+}
+
+/// Caches elsewhere, as they were typed.
+fn caches<T>(texts: &[String], parse: fn(&str) -> build::Result<T>) -> Result<Vec<T>> {
+    texts.iter().map(|text| parse(text).map_err(|error| Failure::new(error.message))).collect()
 }
 
 impl Args {
@@ -83,8 +88,8 @@ impl Args {
             outputs: outputs.list,
             provenance: attestations.provenance,
             sbom: attestations.sbom,
-            cache_from: caches(&self.cache_from, "src")?,
-            cache_to: caches(&self.cache_to, "dest")?,
+            cache_from: caches(&self.cache_from, CacheSource::parse)?,
+            cache_to: caches(&self.cache_to, CacheTarget::parse)?,
             no_cache: self.no_cache,
             no_cache_filter: self.no_cache_filter.clone(),
             pull: self.pull,
