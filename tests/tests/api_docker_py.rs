@@ -58,7 +58,7 @@ web.pause()
 web.unpause()
 web.rename('site')
 made = web.commit('made', '1')
-assert made.tags == ['made:1']
+assert made.tags == ['made:1'] and made.attrs['Parent'] == image.id
 web.stop(timeout=0)
 assert web.wait()['StatusCode'] == 137
 web.start()

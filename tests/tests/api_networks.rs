@@ -151,3 +151,28 @@ fn containers_come_and_go_while_they_run() {
     // The first is the container's start, in the default network.
     assert_eq!(actions, ["connect", "create", "connect", "disconnect", "destroy", "prune"]);
 }
+
+#[test]
+fn starts_and_ends_are_events_of_networks_and_links_can_be_removed() {
+    let env = Env::with_busybox();
+    let api = Api::start(&env);
+    api.ok(&["network", "create", "net"]);
+    let id = api.ok(&["run", "-d", "--name", "job", "--network", "net", "busybox", "true"]);
+    assert_eq!(api.ok(&["wait", "job"]), "0");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let filters = "{\"network\":[\"net\"],\"event\":[\"connect\",\"disconnect\"]}";
+    let events = api.get(&format!("/events?since=0&until={now:.9}&filters={filters}")).text();
+    let told: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told.iter().map(|event| &event["Action"]).collect::<Vec<_>>(), ["connect", "disconnect"], "{events}");
+    for event in &told {
+        assert_eq!(event["Actor"]["Attributes"]["container"], id.as_str());
+        assert_eq!(event["Actor"]["Attributes"]["type"], "bridge");
+    }
+    api.ok(&["run", "-d", "--name", "db", "busybox", "sleep", "1000"]);
+    api.ok(&["run", "-d", "--name", "web", "--link", "db:store", "busybox", "sleep", "1000"]);
+    assert!(api.ok(&["exec", "web", "cat", "/etc/hosts"]).contains("store"));
+    assert_eq!(api.request("DELETE", "/containers/web/store?link=1", &[], b"").status, 204);
+    assert!(!api.ok(&["exec", "web", "cat", "/etc/hosts"]).contains("store"));
+    assert_eq!(api.request("DELETE", "/containers/web/store?link=1", &[], b"").status, 404);
+    assert_eq!(api.ok(&["ps", "-q"]).lines().count(), 2);
+}
