@@ -221,7 +221,7 @@ fn write_all(target: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The container's terminal leaves newlines as they are, as under runc: what goes into a pipe has no carriage returns.
-fn keep_newlines(master: &OwnedFd) {
+pub(crate) fn keep_newlines(master: &OwnedFd) {
     if let Ok(mut modes) = tcgetattr(master) {
         modes.output_modes -= OutputModes::ONLCR;
         // Without it lines only look different.

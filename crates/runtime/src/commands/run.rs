@@ -53,6 +53,10 @@ pub(super) fn run(mut call: Call<'_>) -> Result<u8> {
 /// Starts the container, and stays with it if there are signals to pass on.
 fn go(made: Made, signals: Option<&Signals>, keep: bool, log: &Log) -> Result<u8> {
     let Made { container, mut created, spec, notify } = made;
+    if signals.is_some() {
+        // Before the program can write.
+        created.terminal.iter().for_each(foreground::keep_newlines);
+    }
     let started = notify.map(Notify::bind).transpose().and_then(|notify| {
         created.start()?;
         poststart(&container, &spec)?;
