@@ -54,7 +54,10 @@ pub(super) fn run(root: &Path, quick: bool) -> Result {
 /// Time of one build.
 fn build(engine: &Engine, context: &Path, options: &[&str]) -> Result<Duration> {
     let context = context.display().to_string();
-    engine.timed(&[&["build", "-q", "--network", "none", "-t", "kiste-bench"], options, &[&context]].concat())
+    // Its builds raise these limits, which even root may not do on some machines.
+    let limits: &[&str] =
+        if engine.name == "podman" { &["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"] } else { &[] };
+    engine.timed(&[&["build", "-q", "--network", "none", "-t", "kiste-bench"], limits, options, &[&context]].concat())
 }
 
 /// Directories with a Dockerfile each.
