@@ -436,7 +436,7 @@ fn caches_stand_in_registries_and_in_images() {
     assert_eq!(shown(&one, &app, "cat /own"), shown(&third, "m", "cat /own"));
     let missing = build(&third, &["--cache-from", &format!("{host}/none:1"), &c]);
     assert_eq!(missing.code(), 0, "{}", missing.stderr);
-    build(&third, &["--cache-to", &format!("type=registry,ref=127.0.0.1:1/x"), &c]).fails(1, &["127.0.0.1:1"]);
+    build(&third, &["--cache-to", "type=registry,ref=127.0.0.1:1/x", &c]).fails(1, &["127.0.0.1:1"]);
 }
 
 #[test]
