@@ -15,8 +15,8 @@ use crate::plan::Questions;
 use crate::request::network::{self as request, has_endpoints};
 use crate::request::{files, names};
 use crate::table::{self, Container, json};
-use crate::verbs::read_plan;
-use crate::{Context as _, Engine, Error, Paths, Result, clock, links, naming, status, user_network};
+use crate::verbs::{read_from_plan, read_plan};
+use crate::{Context as _, Engine, Error, Result, clock, links, naming, status, user_network};
 
 /// A network of a container with what is asked of it.
 pub(crate) type Place = (Network, EndpointSettings);
@@ -199,7 +199,7 @@ impl Engine {
 
     /// Takes the published ports of a run away that is over.
     pub(crate) fn disconnect(&self, id: &str) {
-        let Ok(plan) = read_connection(self.paths(), id) else { return };
+        let Ok(plan) = read_from_plan::<Connection>(self.paths(), id) else { return };
         if let Some(attachment) = plan.network {
             naming::withdraw(&self.paths().state, &attachment, &plan.id, &plan.name);
             if user_network::enter(self.paths(), false).is_err() {
@@ -224,12 +224,6 @@ struct Connection {
     id: String,
     name: String,
     network: Option<Attachment>,
-}
-
-fn read_connection(paths: &Paths, id: &str) -> Result<Connection> {
-    let path = paths.container_state(id).join("plan.json");
-    let json = fs::read(&path).step(|| format!("read {}", path.display()))?;
-    serde_json::from_slice(&json).step(|| format!("read {}", path.display()))
 }
 
 fn missing(container: &Container, error: Error) -> Error {

@@ -5,12 +5,11 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
-use oci_spec::runtime::{
-    Hook, Hooks, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxIntelRdt, LinuxNetDevice, Mount, Spec,
-};
+use oci_spec::runtime::{Hook, Hooks, Linux, LinuxDevice, LinuxDeviceType, LinuxIntelRdt, LinuxNetDevice, Mount, Spec};
 
 use super::document::{self, DeviceNode, Edits, IntelRdt};
 use crate::request::merge::overlay_env;
+use crate::spec::devices::rule;
 use crate::{Error, Result};
 
 /// Applies all of them in order; the answer is further groups of the container's process.
@@ -108,12 +107,7 @@ fn add_node(linux: &mut Linux, node: &DeviceNode, privileged: bool) -> Result<()
     devices.retain(|other| other.path() != device.path());
     if !privileged && matches!(device.typ(), LinuxDeviceType::B | LinuxDeviceType::C) {
         let access = if node.permissions.is_empty() { "rwm" } else { &node.permissions };
-        let mut rule = LinuxDeviceCgroup::default();
-        rule.set_allow(true);
-        rule.set_typ(Some(device.typ()));
-        rule.set_major(Some(device.major()));
-        rule.set_minor(Some(device.minor()));
-        rule.set_access(Some(access.to_owned()));
+        let rule = rule(true, device.typ(), Some(device.major()), Some(device.minor()), access);
         if let Some(resources) = linux.resources_mut() {
             resources.devices_mut().get_or_insert_default().push(rule);
         }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use sandbox::cgroup::Cgroup;
 
+use super::Monitor;
 use super::clients::Waiting;
 use super::protocol::Answer;
-use super::{Monitor, read_plan};
 use crate::model::Status;
 use crate::news::{self, News};
 use crate::reconcile::failure_code;
-use crate::verbs::Stream;
+use crate::verbs::{Stream, read_plan};
 use crate::{Engine, Error, clock, failpoint, tree};
 
 /// How long survivors in the cgroup of a container without a pid namespace are awaited after they were killed.

@@ -18,7 +18,6 @@ mod services;
 mod shield;
 mod stream;
 
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -32,7 +31,7 @@ use crate::model::Status;
 use crate::news::{self, News};
 use crate::plan::Plan;
 use crate::status::{RunLock, RunStatus};
-use crate::verbs::Stream;
+use crate::verbs::{Stream, read_plan};
 use crate::{Context, Engine, Error, Paths, Result, clock, failpoint, status, table};
 use clients::Clients;
 use events::Teller;
@@ -171,12 +170,6 @@ fn begin(paths: &Paths, id: &str, control: &OwnedFd) -> Result<(Monitor, Option<
     }
     linux::memory::trim();
     Ok((monitor, attach))
-}
-
-fn read_plan(paths: &Paths, id: &str) -> Result<Plan> {
-    let path = paths.container_state(id).join("plan.json");
-    let json = fs::read(&path).step(|| format!("read {}", path.display()))?;
-    serde_json::from_slice(&json).step(|| format!("read {}", path.display()))
 }
 
 impl Monitor {

@@ -165,7 +165,14 @@ fn permissions<'a>(host: &'a HostConfig) -> impl Fn(&Path) -> &'a str {
     }
 }
 
-fn rule(allow: bool, kind: LinuxDeviceType, major: Option<i64>, minor: Option<i64>, access: &str) -> LinuxDeviceCgroup {
+/// One rule of the device cgroup; without a number: any.
+pub(crate) fn rule(
+    allow: bool,
+    kind: LinuxDeviceType,
+    major: Option<i64>,
+    minor: Option<i64>,
+    access: &str,
+) -> LinuxDeviceCgroup {
     let mut rule = LinuxDeviceCgroup::default();
     rule.set_allow(allow);
     rule.set_typ(Some(kind));

@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sandbox::cgroup::Cgroup;
 use sandbox::launch::{self, Stdio};
 use sandbox::seccomp::Listener;
+use serde::de::DeserializeOwned;
 
 use crate::model::{ExecConfig, HostConfig, Status};
 use crate::monitor::run;
@@ -177,6 +178,11 @@ fn set_variable(env: &mut Vec<String>, line: &str) {
 
 /// The plan of the present run.
 pub(crate) fn read_plan(paths: &Paths, id: &str) -> Result<Plan> {
+    read_from_plan(paths, id)
+}
+
+/// As much of the plan as a type takes: most of the work is in its OCI configuration.
+pub(crate) fn read_from_plan<T: DeserializeOwned>(paths: &Paths, id: &str) -> Result<T> {
     let path = paths.container_state(id).join("plan.json");
     let json = fs::read(&path).step(|| format!("read {}", path.display()))?;
     serde_json::from_slice(&json).step(|| format!("read {}", path.display()))

@@ -43,7 +43,7 @@ pub use derive::{BuiltStep, Document, KeptSteps, WriteLayer};
 pub use disk_usage::{DiskUsage, ImageUsage, VolumeUsage};
 pub use events::{EventTail, EventsRequest};
 pub use exec::ExecTarget;
-pub(crate) use exec::{ExecEnds, execute, read_plan, spawn};
+pub(crate) use exec::{ExecEnds, execute, read_from_plan, read_plan, spawn};
 pub use explain::Explanation;
 pub use history::HistoryRow;
 pub(crate) use images::labels as image_labels;
